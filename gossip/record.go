@@ -60,8 +60,8 @@ func decode(b []byte) (record, error) {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return record{}, errRecord
 		}
-		*text = string(b[1 : 1+b[0]])
-		b = b[1+b[0]:]
+		end := 1 + int(b[0])
+		*text, b = string(b[1:end]), b[end:]
 	}
 	return r, nil
 }

@@ -35,8 +35,12 @@ func TestRecordRoundTrip(t *testing.T) {
 func TestRecordLimit(t *testing.T) {
 	// 2 bytes of head, 4 lengths, and what is left for the texts: exactly full.
 	r := record{name: strings.Repeat("n", 255), clusterID: strings.Repeat("c", 251)}
-	if b, err := r.encode(); err != nil || len(b) != maxRecord {
+	b, err := r.encode()
+	if err != nil || len(b) != maxRecord {
 		t.Errorf("got %d bytes, %v, want %d", len(b), err, maxRecord)
+	}
+	if got, err := decode(b); err != nil || got != r {
+		t.Errorf("came back as %+v, %v", got, err)
 	}
 	r.version = "1"
 	if _, err := r.encode(); err == nil {
