@@ -20,13 +20,10 @@ type Cluster struct {
 	Leader           string     `json:"leader"` // name, "" without one
 	Term             uint64     `json:"term"`
 	Voters           int        `json:"voters"`
-	ReachableVoters  int        `json:"reachable_voters"`
 	WantedVoters     int        `json:"wanted_voters"`
 	FailureTolerance int        `json:"failure_tolerance"`
 	Healthy          bool       `json:"healthy"`
-	Standalone       bool       `json:"standalone"`
 	LeaderSince      *time.Time `json:"leader_since"`
-	LeaderLost       *time.Time `json:"leader_lost,omitempty"` // when the last leader was lost
 }
 
 // Self is the answering replica.
@@ -66,7 +63,6 @@ type Replica struct {
 	LastContact  float64   `json:"last_contact"` // seconds
 	AppliedIndex uint64    `json:"applied_index"`
 	StateHash    string    `json:"state_hash"`
-	State        string    `json:"state"` // equal, differs, unknown
 	Version      string    `json:"version"`
 	Addresses    Addresses `json:"addresses"`
 }
@@ -125,7 +121,6 @@ type Worker struct {
 	Hold         *Hold           `json:"hold"`
 	Contexts     []Context       `json:"contexts"`
 	Elected      uint64          `json:"elected"` // by the answering replica
-	InFlight     int64           `json:"in_flight"`
 	RegisteredAt time.Time       `json:"registered_at"`
 	ChangedAt    time.Time       `json:"changed_at"`
 	Source       string          `json:"source"`
