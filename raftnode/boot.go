@@ -1,0 +1,93 @@
+package raftnode
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/quorate/quorate/fsm"
+)
+
+// boot is what a replica knows before raft says anything.
+type boot struct {
+	Applied         // the state after every entry of the own log; Index 0: no command
+	Entries  int    // applied from the log
+	Last     uint64 // last index of the log, or of the snapshot when that is further
+	Snapshot string // the snapshot it began with, "" without one
+}
+
+// bootState restores the newest snapshot and applies every entry of the own log,
+// committed or not: whatever was acknowledged here is in it, also what this replica did
+// not yet know to be committed. A replica routes by it from its first packet on
+// (design.md §5). To be called between openStore and raft.NewRaft.
+//
+// An error means that this replica must not start: an entry or a snapshot of a schema
+// version this program does not know (fsm.ErrSchema), or a damaged file.
+func bootState(s *logStore) (boot, error) {
+	first, last := s.held().first, s.held().last
+	b, err := bootSnapshot(s)
+	if err != nil {
+		return boot{}, fmt.Errorf("boot state: %w", err)
+	}
+	for i := b.Last + 1; i <= last; i++ {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil {
+			return boot{}, fmt.Errorf("boot state: read entry %d of the log (%d to %d): %w", i, first, last, err)
+		}
+		b.Last = i
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		if b.Applied, _, _, err = applyLog(b.Applied, &l); err != nil {
+			return boot{}, fmt.Errorf("boot state: %w", err)
+		}
+		b.Entries++
+	}
+	return b, nil
+}
+
+// bootSnapshot restores the newest snapshot that can be read, as raft will. An older one
+// than the newest serves only if the log leads on from there.
+func bootSnapshot(s *logStore) (boot, error) {
+	list, err := s.snapshots.List()
+	if err != nil {
+		return boot{}, fmt.Errorf("list snapshots: %w", err)
+	}
+	log := s.held()
+	begin := boot{Applied: Applied{At: time.Now(), State: fsm.New()}}
+	var damage error
+	for _, meta := range list {
+		a, err := openSnapshot(s.snapshots, meta.ID)
+		if errors.Is(err, fsm.ErrSchema) {
+			return boot{}, err
+		}
+		if err != nil {
+			damage = errors.Join(damage, err)
+			continue
+		}
+		begin = boot{Applied: a, Last: meta.Index, Snapshot: meta.ID}
+		break
+	}
+	switch {
+	case damage != nil && (begin.Snapshot == "" || log.first > begin.Last+1 || log.last < list[0].Index):
+		return boot{}, fmt.Errorf("%w; the log (%d to %d) does not reach back: start again with an empty data directory", damage, log.first, log.last)
+	case !log.empty() && log.first > begin.Last+1:
+		return boot{}, fmt.Errorf("entries %d to %d are neither in a snapshot nor in the log: start again with an empty data directory", begin.Last+1, log.first-1)
+	}
+	return begin, nil
+}
+
+func openSnapshot(snapshots raft.SnapshotStore, id string) (Applied, error) {
+	_, r, err := snapshots.Open(id)
+	if err != nil {
+		return Applied{}, fmt.Errorf("snapshot %s: %w", id, err)
+	}
+	defer r.Close()
+	a, err := readSnapshot(r)
+	if err != nil {
+		return Applied{}, fmt.Errorf("snapshot %s: %w", id, err)
+	}
+	return a, nil
+}
