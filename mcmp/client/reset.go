@@ -15,8 +15,8 @@ func resetSequence(node Node, hosts []Host, info Info, registerDisabled bool) []
 	if registerDisabled {
 		announce = cmdDisable
 	}
-	var before []request
-	after := []request{node.config()}
+	messages := []request{node.config()}
+	inFront := func(r request) { messages = slices.Insert(messages, 0, r) }
 	known, _ := info.Node(node.Route)
 	for _, h := range hosts {
 		var reported InfoVHost // none: no aliases, no contexts
@@ -24,7 +24,7 @@ func resetSequence(node Node, hosts []Host, info Info, registerDisabled bool) []
 			if slices.Contains(v.Aliases, h.Name) {
 				reported = v
 				if !sameNames(v.Aliases, h.names()) {
-					before = append(before, wholeMessage(cmdRemove, node.Route))
+					inFront(wholeMessage(cmdRemove, node.Route))
 				}
 				break
 			}
@@ -38,22 +38,22 @@ func resetSequence(node Node, hosts []Host, info Info, registerDisabled bool) []
 			status := reported.status(c.Path)
 			switch {
 			case !c.Stopped && status != Enabled:
-				after = append(after, appMessage(announce, node.Route, h.names(), c.Path))
+				messages = append(messages, appMessage(announce, node.Route, h.names(), c.Path))
 			case c.Stopped && (status == Enabled || status == ""):
-				after = append(after, appMessage(cmdStop, node.Route, h.names(), c.Path))
+				messages = append(messages, appMessage(cmdStop, node.Route, h.names(), c.Path))
 			}
 		}
 		switch {
 		case len(obsolete) == 0:
 		case len(obsolete) == len(reported.Contexts):
-			before = append(before, wholeMessage(cmdRemove, node.Route))
+			inFront(wholeMessage(cmdRemove, node.Route))
 		default:
-			for _, path := range slices.Sorted(maps.Keys(obsolete)) {
-				before = append(before, appMessage(cmdRemove, node.Route, reported.Aliases, path))
+			for _, path := range slices.Backward(slices.Sorted(maps.Keys(obsolete))) {
+				inFront(appMessage(cmdRemove, node.Route, reported.Aliases, path))
 			}
 		}
 	}
-	return append(before, after...)
+	return messages
 }
 
 // sameNames compares as sets, with case.

@@ -157,24 +157,21 @@ func (s *standIn) dial(_ context.Context, _, address string) (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	worker, balancer := halfPipes()
-	go s.serve(fmt.Sprintf("%s/%d", peer, n), sc, balancer)
-	return worker, nil
+	go serve(sc, balancer)
+	return recordedConn{worker, func(message []byte) {
+		s.saw(fmt.Sprintf("%s/%d > %q", peer, n, message))
+	}}, nil
 }
 
-func (s *standIn) serve(name string, sc script, c *halfPipe) {
+// serve answers as recorded, until a request is not the recorded one: the comparison
+// at the end of the replay tells which.
+func serve(sc script, c *halfPipe) {
 	defer c.Close()
 	r := bufio.NewReader(c)
 	for i := 0; ; i++ {
 		request, err := readRequest(r)
-		if err != nil {
-			if request != "" {
-				s.saw(fmt.Sprintf("%s > half of %q", name, request))
-			}
+		if err != nil || i >= len(sc.turns) || request != sc.turns[i].request {
 			return
-		}
-		s.saw(fmt.Sprintf("%s > %q", name, request))
-		if i >= len(sc.turns) || request != sc.turns[i].request {
-			return // the comparison at the end tells
 		}
 		if _, err := c.Write(sc.turns[i].answer); err != nil {
 			return
@@ -219,7 +216,24 @@ func halfPipes() (a, b *halfPipe) {
 	return &halfPipe{ab1, ba1}, &halfPipe{ba2, ab2}
 }
 
-func (p *halfPipe) Read(b []byte) (int, error)        { return p.in.Read(b) }
-func (p *halfPipe) SetReadDeadline(t time.Time) error { return p.in.SetReadDeadline(t) }
-func (p *halfPipe) CloseWrite() error                 { return p.Conn.Close() }
-func (p *halfPipe) Close() error                      { p.in.Close(); return p.Conn.Close() }
+func (p *halfPipe) Read(b []byte) (int, error) { return p.in.Read(b) }
+func (p *halfPipe) CloseWrite() error          { return p.Conn.Close() }
+func (p *halfPipe) Close() error               { p.in.Close(); return p.Conn.Close() }
+
+// SetReadDeadline succeeds, as TCP's does, when the other side has closed: Read tells.
+func (p *halfPipe) SetReadDeadline(t time.Time) error {
+	p.in.SetReadDeadline(t)
+	return nil
+}
+
+// recordedConn notes each write of the worker before the balancer can see it. The Client
+// writes a request at once, so a write is a request.
+type recordedConn struct {
+	net.Conn
+	saw func(message []byte)
+}
+
+func (c recordedConn) Write(b []byte) (int, error) {
+	c.saw(b)
+	return c.Conn.Write(b)
+}
