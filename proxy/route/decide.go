@@ -1,0 +1,320 @@
+package route
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/fsm"
+)
+
+// Decision says where a request goes, or what it is answered.
+type Decision struct {
+	Node     *Node     // nil: no node
+	Context  *Context  // set with Node
+	Balancer *Balancer // nil if none was chosen
+	Policy   *Policy   // Balancer's, at this moment; set with Balancer
+	Path     string    // path of the longest context, "" if there is none
+
+	Why        Reason // None with Node
+	Status     int    // answer without Node
+	RetryAfter int    // s; 0: no such header
+	Location   string // of a redirect
+	// Wait is how long the answer may wait for a change of state that makes a
+	// node usable (WaitWorker).
+	Wait time.Duration
+
+	Session string // the session's id without its route, "" if there is none
+	Wanted  string // the session's route, "" if there is none
+	Sticky  bool   // Node is the session's own
+	Changed bool   // Node is not the session's own
+	Strip   bool   // the session id must not be sent: see StripSession
+}
+
+// Begin counts the choice: the node was elected, and a request is in flight for
+// node and context until End. Decide itself counts nothing.
+//
+// A drain must see a request that an older table let through: begin first, then
+// look whether the table is still the same, and if not, end and decide again.
+func (d *Decision) Begin() {
+	d.Node.inFlight.Add(1)
+	d.Context.inFlight.Add(1)
+	d.Node.count()
+}
+
+// End is for the end of the exchange, or before it goes to another node.
+func (d *Decision) End() {
+	d.Context.inFlight.Add(-1)
+	d.Node.inFlight.Add(-1)
+}
+
+// Decide chooses the node of a request: rule → contexts → balancer → session,
+// route → the session's own node, or an election (spec/routing.md §0.1 to §0.5).
+// It only reads, and allocates nothing.
+func Decide(t *Table, f *Facts) Decision { return decide(t, f, nil) }
+
+// decide is Decide. A trace hears each step; nil costs nothing.
+func decide(t *Table, f *Facts, tr *trace) (d Decision) {
+	r := t.rule(f.host, f.Path.Match)
+	where := t.searchFor(f.host, r)
+	g := t.longest(f.Path.Match, &where)
+	if f.Path.Collapsed != "" && !t.agrees(f, r, g) {
+		d.refuse(EmptySegment, http.StatusBadRequest)
+		return d
+	}
+	if r != nil {
+		if tr != nil {
+			tr.rule(r)
+		}
+		switch r.Action {
+		case "reject":
+			d.refuse(Rejected, orElse(r.Status, http.StatusNotFound))
+			return d
+		case "redirect":
+			d.refuse(Redirected, http.StatusFound)
+			if r.Status >= 300 && r.Status <= 399 {
+				d.Status = r.Status
+			}
+			d.Location = r.To
+			return d
+		}
+	}
+	if tr != nil {
+		tr.contexts(t, f, &where, g)
+	}
+	if g == nil {
+		d.refuse(NoContext, orElse(t.settings.NoContextStatus, http.StatusNotFound))
+		return d
+	}
+	d.Path = g.path
+
+	e, ok := t.balancerFor(f, g, &where)
+	d.Session, d.Wanted = e.session.base(), e.session.route
+	if !ok {
+		if tr != nil {
+			tr.unavailable(g, &where, &e)
+		}
+		d.refuse(Unavailable, orElse(t.settings.UnavailableStatus, http.StatusServiceUnavailable))
+		d.RetryAfter = 1
+		return d
+	}
+	d.Balancer, d.Policy = e.balancer, e.policy
+	best := t.own(&e)
+	d.Wanted, d.Sticky = e.wants(), best != nil
+	if tr != nil {
+		tr.session(&e)
+		tr.own(t, &e, best)
+	}
+	if best == nil {
+		best, d.Why = e.failOver()
+		if tr != nil {
+			tr.chosen(&e, best, d.Why)
+		}
+	}
+	if best == nil {
+		d.refuse(d.Why, http.StatusServiceUnavailable)
+		if e.elected {
+			d.Wait = e.policy.WaitWorker
+		}
+		return d
+	}
+	d.Node, d.Context = best.node, best.context
+	d.Changed = d.Wanted != "" && d.Node.Route != d.Wanted
+	d.Strip = e.policy.Remove && e.known && d.Changed && (e.domain == "" || d.Node.domain() != e.domain)
+	return d
+}
+
+func (d *Decision) refuse(why Reason, status int) { d.Why, d.Status = why, status }
+
+func orElse(status, fallback int) int {
+	if status == 0 {
+		return fallback
+	}
+	return status
+}
+
+// agrees says whether rule and context are the same with and without the empty
+// segments of the path (http-notes.md §4, rule 5).
+func (t *Table) agrees(f *Facts, r *rule, g *group) bool {
+	if t.rule(f.host, f.Path.Collapsed) != r {
+		return false
+	}
+	where := t.searchFor(f.host, r)
+	return t.longest(f.Path.Collapsed, &where) == g
+}
+
+// balancerFor returns the first balancer, in order of creation, in which the
+// session's route names a node and the path has eligible contexts; else that of
+// the first eligible context (spec/routing.md §0.3). ok is false if no context is
+// eligible.
+func (t *Table) balancerFor(f *Facts, g *group, where *search) (e election, ok bool) {
+	var first int64
+	for rest := g.parts; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].balancer == rest[0].balancer {
+			n++
+		}
+		x := election{facts: f, where: where, parts: rest[:n], balancer: rest[0].balancer, det: t.settings.Deterministic}
+		rest = rest[n:]
+		x.policy = x.balancer.Policy()
+		x.session = sessionOf(f, x.policy)
+		if x.policy.Sticky {
+			x.lookUp(t)
+		} else {
+			x.session.route = ""
+		}
+		key, eligible := x.firstEligible(len(g.parts) == n)
+		if !eligible {
+			if e.session.id == "" {
+				e.session = x.session // for the log
+			}
+			continue
+		}
+		if x.named {
+			return x, true
+		}
+		if !ok || key < first {
+			e, ok, first = x, true, key
+		}
+	}
+	return e, ok
+}
+
+// firstEligible returns the key of the first eligible context. alone: nobody
+// compares keys, it is enough that there is one.
+func (e *election) firstEligible(alone bool) (key int64, ok bool) {
+	for i := range e.parts {
+		p := &e.parts[i]
+		if !e.where.admits(p) {
+			continue
+		}
+		if alone && (p.enabled > 0 || p.disabled > 0 && e.session.id != "") {
+			return 0, true
+		}
+		for j := range p.list {
+			c := &p.list[j]
+			if e.eligible(c) {
+				if !ok || c.key < key {
+					key, ok = c.key, true
+				}
+				break
+			}
+		}
+	}
+	return key, ok
+}
+
+// eligible is rule 4 of spec/routing.md §0.2, but for what needs the domain.
+func (e *election) eligible(c *candidate) bool {
+	switch c.status {
+	case enabled:
+		return true
+	case disabled:
+		return e.session.id != ""
+	case lingering:
+		return e.node == c.node
+	}
+	return false
+}
+
+// lookUp finds what the table knows of the session's route: a node of this
+// balancer, or the domain that a removed node had.
+func (e *election) lookUp(t *Table) {
+	if e.session.route == "" {
+		return
+	}
+	if e.meet(t, e.session.route) || e.policy.Delimiter == "" {
+		return
+	}
+	e.ranked = e.session.route
+	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
+		if !e.known {
+			e.meet(t, r)
+		} else if e.member(t, r) != nil {
+			e.named = true
+		}
+	}
+}
+
+// nextRanked cuts the first route off a ranked list.
+func (e *election) nextRanked(list string) (route, rest string) {
+	route, rest, _ = strings.Cut(list, e.policy.Delimiter)
+	return route, rest
+}
+
+// member returns the node of a route if it is one of this balancer.
+func (e *election) member(t *Table, r string) *Node {
+	if n := t.Node(r); n != nil && n.balancer.Load() == e.balancer {
+		return n
+	}
+	return nil
+}
+
+// meet takes one route; false if it says nothing to the table.
+func (e *election) meet(t *Table, r string) bool {
+	if n := e.member(t, r); n != nil {
+		e.node, e.known, e.named, e.domain, e.route = n, true, true, n.domain(), r
+		return true
+	}
+	if d, ok := t.remembered(r); ok {
+		e.known, e.domain, e.route = true, d, r
+		return true
+	}
+	return false
+}
+
+// own returns the context of the session's own node, if both can take the
+// request. With ranked routes it is that of the first that can.
+func (t *Table) own(e *election) *candidate {
+	if e.node != nil {
+		c := e.of(e.node)
+		if e.takes(c) {
+			return c
+		}
+		if c != nil && c.node.class.Load() < out && !e.facts.avoids(c.node) {
+			e.last = c // suspect: for want of better
+		}
+	}
+	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
+		if n := e.member(t, r); n != nil {
+			if c := e.of(n); e.takes(c) {
+				e.node, e.route, e.domain = n, r, n.domain()
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// of returns the strongest context of a node here that serves its own sessions.
+func (e *election) of(n *Node) (best *candidate) {
+	if n == nil {
+		return nil
+	}
+	for i := range e.parts {
+		p := &e.parts[i]
+		if !e.where.admits(p) {
+			continue
+		}
+		at, _ := p.find(n.Number << 24)
+		for ; at < len(p.list) && p.list[at].node == n; at++ {
+			c := &p.list[at]
+			if c.status != stopped && (best == nil || c.status < best.status) {
+				best = c
+			}
+		}
+	}
+	return best
+}
+
+// takes says whether a session's own node can have it.
+func (e *election) takes(c *candidate) bool {
+	return c != nil && c.node.class.Load() <= standby && !e.facts.avoids(c.node)
+}
+
+func (t *Table) remembered(r string) (domain string, ok bool) {
+	if w, there := t.nodes.get(r); there && w.node.class.Load() != gone {
+		return "", false // a node of another balancer
+	}
+	return t.state.Remembered(fsm.JVMRoute(r))
+}

@@ -1,0 +1,233 @@
+package route
+
+import (
+	"math"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// election is a choice among the contexts that one balancer has at one path.
+type election struct {
+	facts    *Facts
+	where    *search
+	parts    []part
+	balancer *Balancer
+	policy   *Policy
+	det      bool // failover: deterministic
+
+	session session
+	node    *Node  // the session's own; nil if it is gone
+	named   bool   // the route names a node of this balancer
+	known   bool   // that, or a domain that is remembered
+	route   string // the one that is known
+	ranked  string // routes after it, affinity.mode ranked
+	domain  string // the route's; "" if it has none
+
+	last    *candidate // the session's own node, which is suspect
+	elected bool       // an election took place
+}
+
+// wants is the route that the session asks for.
+func (e *election) wants() string {
+	if e.route != "" {
+		return e.route
+	}
+	return e.session.route
+}
+
+func (n *Node) domain() string { return n.record.Load().Config.Domain }
+
+// The passes of an election, the first that finds a node ends it
+// (spec/routing.md §0.2 rule 4, §0.4). The same again for suspects.
+const (
+	passDomain   = iota // A: the route's domain, load > 0
+	passEnabled         // B: load > 0
+	passStandby         // C: load 0
+	passDisabled        // other sessions on what is disabled, load > 0
+	passLast            // the same, load 0
+	passSuspects        // if every node of the context is suspect: A again
+	passes       = 2 * passSuspects
+)
+
+// failOver elects a node for a request whose session has none that can take it,
+// or that has no session. Without a node it says why.
+func (e *election) failOver() (*candidate, Reason) {
+	if e.policy.Force && e.known {
+		return e.forced()
+	}
+	e.elected = true
+	best, pass := e.elect(passes)
+	if e.last != nil && pass >= passSuspects {
+		return e.last, None
+	}
+	if best == nil {
+		return nil, NoWorker
+	}
+	return best, None
+}
+
+// forced is for a session that may not leave its domain.
+func (e *election) forced() (*candidate, Reason) {
+	if e.domain != "" {
+		e.elected = true
+		if best, pass := e.elect(passDomain + 1); pass == passDomain {
+			return best, None
+		}
+	}
+	if _, pass := e.elect(passes); pass >= passSuspects { // every node is suspect
+		if e.last != nil {
+			return e.last, None
+		}
+		if best, pass := e.elect(passSuspects + 1); pass == passSuspects && e.domain != "" {
+			return best, None
+		}
+	}
+	return nil, Forced
+}
+
+// elect returns the winner of the first pass below end that has one, and the
+// pass; passes if there is none.
+//
+// In a pass the lowest value wins, on a tie and among standbys the least recently
+// elected, then the order of registration. With deterministic failover of a
+// session it is the highest hash instead, so that all replicas choose alike and
+// one node's absence moves only its own sessions.
+func (e *election) elect(end int) (best *candidate, pass int) {
+	if e.session.id == "" {
+		return e.fresh()
+	}
+	hashed := e.hashed()
+	var session uint64
+	if hashed {
+		session = xxhash.Sum64String(e.session.base())
+	}
+	pass = passes
+	var bestRank rank
+	for i := range e.parts {
+		p := &e.parts[i]
+		if !e.where.admits(p) {
+			continue
+		}
+		for j := range p.list {
+			c := &p.list[j]
+			at := e.pass(c)
+			if at > pass || at >= end || e.facts.avoids(c.node) {
+				continue
+			}
+			r := rank{last: c.node.last.Load(), key: c.key}
+			switch {
+			case hashed:
+				r.value = math.MaxUint64 - mix(session, c.node.routeHash)
+				r.last, r.key = 0, 0
+			case c.node.class.Load()&standby == 0:
+				r.value = c.node.value.Load()
+			}
+			if at < pass || r.before(&bestRank) || hashed && r.value == bestRank.value && c.node.Route < best.node.Route {
+				best, pass, bestRank = c, at, r
+			}
+		}
+	}
+	return best, pass
+}
+
+// hashed says whether the session alone decides who wins.
+func (e *election) hashed() bool { return e.det && e.session.route != "" }
+
+// rank orders the candidates of one pass.
+type rank struct {
+	value uint64
+	last  uint64
+	key   int64
+}
+
+func (r *rank) before(o *rank) bool {
+	if r.value != o.value {
+		return r.value < o.value
+	}
+	if r.last != o.last {
+		return r.last < o.last
+	}
+	return r.key < o.key
+}
+
+// pass returns the pass in which a candidate takes part, passes for none.
+func (e *election) pass(c *candidate) int {
+	class := c.node.class.Load()
+	if class >= out || c.status > disabled {
+		return passes
+	}
+	var pass int
+	inDomain := e.domain != "" && c.node.domain() == e.domain
+	switch ready := class&standby == 0; {
+	case inDomain && ready:
+		pass = passDomain
+	case c.status == enabled && ready:
+		pass = passEnabled
+	case c.status == enabled || inDomain:
+		pass = passStandby
+	case e.session.id == "":
+		return passes
+	case ready:
+		pass = passDisabled
+	default:
+		pass = passLast
+	}
+	if class&suspect != 0 {
+		pass += passSuspects
+	}
+	return pass
+}
+
+// fresh is elect for a request without a session, which is most elections: only
+// what is enabled counts, and passes and values compare as one number.
+func (e *election) fresh() (best *candidate, pass int) {
+	bestClass, bestValue, bestLast := out, uint64(0), uint64(0)
+	for i := range e.parts {
+		p := &e.parts[i]
+		if p.enabled == 0 || !e.where.admits(p) {
+			continue
+		}
+		for j := range p.list {
+			c := &p.list[j]
+			n := c.node
+			class := n.class.Load()
+			if c.status != enabled || class > bestClass || class >= out {
+				continue
+			}
+			value, last := n.value.Load(), n.last.Load()
+			if class&standby != 0 {
+				value = 0
+			}
+			if class == bestClass {
+				if value > bestValue || value == bestValue && (last > bestLast || last == bestLast && c.key > best.key) {
+					continue
+				}
+			}
+			if len(e.facts.tried) > 0 && e.facts.avoids(n) {
+				continue
+			}
+			best, bestClass, bestValue, bestLast = c, class, value, last
+		}
+	}
+	switch {
+	case best == nil:
+		return nil, passes
+	case bestClass&suspect != 0:
+		return best, passSuspects + passEnabled + int(bestClass&standby)
+	default:
+		return best, passEnabled + int(bestClass)
+	}
+}
+
+// mix makes one number of a session's and a route's hash, evenly (the finalizer
+// of MurmurHash3). It is the same on all replicas: never change it within a
+// schema version.
+func mix(session, route uint64) uint64 {
+	h := session ^ route*0x9e3779b97f4a7c15
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
+	return h
+}

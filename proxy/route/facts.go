@@ -1,0 +1,56 @@
+package route
+
+import (
+	"slices"
+	"strings"
+)
+
+// Facts is what a decision needs to know of a request.
+type Facts struct {
+	Path    Path
+	Cookies []string // values of the Cookie lines, in order
+
+	host  string // in lower case, without port and trailing dot
+	tried []*Node
+}
+
+// NewFacts returns the facts of a request. host is the value of the Host line
+// (or :authority), "" if there is none. Only a host with capitals allocates.
+func NewFacts(host string, path Path, cookies []string) Facts {
+	return Facts{Path: path, Cookies: cookies, host: hostOf(host)}
+}
+
+// Avoid keeps later decisions of this exchange from n, the session's own worker
+// included.
+func (f *Facts) Avoid(n *Node) {
+	f.tried = append(f.tried, n)
+}
+
+func (f *Facts) avoids(n *Node) bool {
+	return slices.Contains(f.tried, n)
+}
+
+// hostOf cuts port and trailing dot and lowers the case (spec/routing.md §0.2).
+func hostOf(h string) string {
+	end := strings.LastIndexByte(h, ':')
+	if end >= 0 && strings.IndexByte(h[end:], ']') < 0 { // not inside [::1]
+		h = h[:end]
+	}
+	return lower(strings.TrimSuffix(h, "."))
+}
+
+// lower folds ASCII alone, as fsm does for aliases.
+func lower(s string) string {
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'A' <= b[i] && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}

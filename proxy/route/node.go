@@ -1,0 +1,211 @@
+package route
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/quorate/quorate/fsm"
+)
+
+// Node is the run-time part of one registration of a worker: all versions of a
+// table share it, so it is the same from CONFIG until the node is forgotten. A
+// worker that registers anew is a new Node.
+type Node struct {
+	// What an election reads of each candidate: one cache line.
+	class atomic.Uint32
+	value atomic.Uint64 // (elected - old) * 1000 / load + lbstatus
+	last  atomic.Uint64 // when it was last elected, on the counter of the table; 0 never
+
+	Number int64 // order of registration
+	Route  string
+
+	routeHash uint64
+	clock     *atomic.Uint64 // counts the elections of all nodes
+	record    atomic.Pointer[fsm.Node]
+	balancer  atomic.Pointer[Balancer]
+	inFlight  atomic.Int64
+	tally     *tally // shared with earlier registrations of the route
+
+	mu      sync.Mutex // guards what follows, and writing class, value and last
+	load    int        // as committed, or as said to this replica without a leader; -1 while new
+	enabled int        // contexts that take everything
+	carried bool       // this version speaks the node's protocol
+	removed bool
+	suspect bool
+	elected uint64
+	old     uint64
+	status  uint64 // mod_cluster's lbstatus
+}
+
+// The classes, the better the lower. Suspicion comes after all else that works,
+// since an election takes a suspect only if there is nothing better.
+const (
+	up      uint32 = 0
+	standby uint32 = 1
+	suspect uint32 = 2 // a bit beside up or standby
+	out     uint32 = 4 // down, new, or of a protocol we do not speak
+	gone    uint32 = 8 // removed
+)
+
+func newNode(n *fsm.Node, clock *atomic.Uint64, t *tally) *Node {
+	return &Node{
+		Number:    n.Number,
+		Route:     string(n.Route),
+		routeHash: xxhash.Sum64String(string(n.Route)),
+		clock:     clock,
+		tally:     t,
+		load:      -1,
+	}
+}
+
+// Record returns the node as the state has it now: address, type, times.
+func (n *Node) Record() *fsm.Node { return n.record.Load() }
+
+// Suspect says whether this replica has found the node unreachable.
+func (n *Node) Suspect() bool { return n.class.Load()&suspect != 0 }
+
+// Load is -1 out of service or not yet reported, 0 standby, 1 busy … 100 idle.
+func (n *Node) Load() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.load
+}
+
+// Elected counts the requests sent to the node by this replica.
+func (n *Node) Elected() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.elected
+}
+
+// InFlight counts the node's requests in flight on this replica.
+func (n *Node) InFlight() int64 { return n.inFlight.Load() }
+
+// Usable says whether the node takes new sessions now, as seen from this replica.
+func (n *Node) Usable() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.usable()
+}
+
+func (n *Node) usable() bool { return n.class.Load() <= standby && n.enabled > 0 }
+
+// change runs f, which may write what mu guards, and settles class and value
+// after it. A node that becomes usable starts with the mean of the others: its
+// share, not everything (design.md §7).
+func (n *Node) change(t *Table, f func()) {
+	n.mu.Lock()
+	was := n.usable()
+	f()
+	n.settle()
+	joins := !was && n.usable()
+	n.mu.Unlock()
+	if !joins {
+		return
+	}
+	mean := t.meanWithout(n)
+	n.mu.Lock()
+	n.old, n.status = n.elected, mean
+	n.settle()
+	n.mu.Unlock()
+}
+
+func (n *Node) settle() {
+	var c uint32
+	switch {
+	case n.removed:
+		n.class.Store(gone)
+		return
+	case !n.carried || n.load < 0:
+		c = out
+	case n.load == 0:
+		c = standby
+	}
+	if n.suspect {
+		c |= suspect
+	}
+	n.class.Store(c)
+	v := n.status
+	if n.load > 0 {
+		v += n.share()
+	}
+	n.value.Store(v)
+}
+
+// share is the node's part of the requests since the last recalculation, per
+// unit of load (spec/routing.md §0.4).
+func (n *Node) share() uint64 { return (n.elected - n.old) * 1000 / uint64(n.load) }
+
+func (n *Node) count() {
+	n.mu.Lock()
+	n.elected++
+	n.last.Store(n.clock.Add(1))
+	n.settle()
+	n.mu.Unlock()
+}
+
+func (n *Node) recalculate() {
+	n.mu.Lock()
+	if n.load > 0 {
+		n.status = n.share()
+	}
+	n.old = n.elected
+	n.settle()
+	n.mu.Unlock()
+}
+
+// Context counts the requests in flight for one context of a worker.
+type Context struct {
+	Path     fsm.Path
+	inFlight atomic.Int64
+}
+
+// InFlight counts the context's requests in flight on this replica.
+func (c *Context) InFlight() int64 { return c.inFlight.Load() }
+
+// tally keeps the contexts of a route while they are registered, or have
+// requests. A worker that registers anew still sees those of its past.
+type tally struct {
+	mu       sync.Mutex
+	contexts map[place]*Context
+}
+
+// place names a context of a worker. Those that linger have a vhost below 0.
+type place struct {
+	vhost int
+	path  fsm.Path
+}
+
+func newTally() *tally { return &tally{contexts: make(map[place]*Context)} }
+
+func (t *tally) context(p place) *Context {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.contexts[p]
+	if c == nil {
+		c = &Context{Path: p.path}
+		t.contexts[p] = c
+	}
+	return c
+}
+
+// forget drops a context that is gone, unless requests are in flight.
+func (t *tally) forget(p place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.contexts[p]; c != nil && c.InFlight() == 0 {
+		delete(t.contexts, p)
+	}
+}
+
+func (t *tally) inFlight(path fsm.Path) (sum int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, c := range t.contexts {
+		if p.path == path {
+			sum += c.InFlight()
+		}
+	}
+	return sum
+}

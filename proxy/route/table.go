@@ -1,0 +1,229 @@
+package route
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/quorate/quorate/fsm"
+)
+
+// maxContext is the longest context path in bytes (spec/mcmp.md §0.2).
+const maxContext = 79
+
+// Options are what a table needs beside the state.
+type Options struct {
+	// Carries says whether this version speaks a worker's protocol (CONFIG's
+	// Type). Workers of other types are known and get no request. nil: all.
+	Carries func(typ string) bool
+}
+
+// Table is what the data plane routes with: the state, arranged for one look-up
+// per path segment. It is immutable and safe for concurrent use.
+type Table struct {
+	state    *fsm.State
+	settings *fsm.Settings
+	options  Options
+
+	paths   trie[*group]      // by context path
+	depths  [maxContext]int32 // how many of the paths have so many slashes, less one
+	deepest int               // slashes of the deepest
+	nodes   trie[*worker]     // by route; removed ones until they are forgotten
+	aliases trie[int]         // how many vhosts have this name
+
+	balancers []*Balancer // in order of creation
+	rules     []rule
+	clock     *atomic.Uint64 // elections so far
+}
+
+// worker is what the table holds of one node.
+type worker struct {
+	node    *Node
+	entries []entry    // by key and path
+	vhosts  []*aliases // of each vhost, then of each lingering context
+}
+
+// entry is a candidate and where it belongs.
+type entry struct {
+	candidate
+	path     string
+	place    place
+	balancer *Balancer
+	aliases  *aliases
+}
+
+// State returns the state that the table was made from last. Nodes laid over it
+// by WithNode are not in it.
+func (t *Table) State() *fsm.State { return t.state }
+
+// Node returns the node of a route, nil if there is none or it is removed.
+func (t *Table) Node(route string) *Node {
+	if w, ok := t.nodes.get(route); ok && w.node.class.Load() != gone {
+		return w.node
+	}
+	return nil
+}
+
+// Nodes returns the nodes that are not removed, in order of registration.
+func (t *Table) Nodes() []*Node {
+	list := make([]*Node, 0, t.nodes.size)
+	t.nodes.each(func(_ string, w *worker) {
+		if w.node.class.Load() != gone {
+			list = append(list, w.node)
+		}
+	})
+	slices.SortFunc(list, func(a, b *Node) int { return cmp.Compare(a.Number, b.Number) })
+	return list
+}
+
+// InFlight counts this replica's requests in flight for a context of a worker, on
+// any of its vhosts, those of its earlier registrations included.
+func (t *Table) InFlight(r fsm.JVMRoute, p fsm.Path) int64 {
+	w, ok := t.nodes.get(string(r))
+	if !ok {
+		return 0
+	}
+	return w.node.tally.inFlight(p)
+}
+
+// InFlightAt is the same for one vhost.
+func (t *Table) InFlightAt(r fsm.JVMRoute, vhost int, p fsm.Path) int64 {
+	w, ok := t.nodes.get(string(r))
+	if !ok {
+		return 0
+	}
+	return w.node.tally.context(place{vhost, p}).InFlight()
+}
+
+// SetSuspect notes whether this replica can reach a node, and says whether that
+// is news. A node that is back starts with the mean value of the others.
+func (t *Table) SetSuspect(n *Node, on bool) (changed bool) {
+	n.change(t, func() {
+		changed = n.suspect != on
+		n.suspect = on
+	})
+	return changed
+}
+
+// Recalculate closes an interval of the election formula. The data plane calls it
+// each Settings.Recalculation milliseconds, jittered.
+func (t *Table) Recalculate() {
+	t.nodes.each(func(_ string, w *worker) { w.node.recalculate() })
+}
+
+// meanWithout is the mean value of the usable nodes of n's balancer, without n.
+func (t *Table) meanWithout(n *Node) uint64 {
+	var sum, count uint64
+	balancer := n.balancer.Load()
+	t.nodes.each(func(_ string, w *worker) {
+		if o := w.node; o != n && o.class.Load() == up && o.balancer.Load() == balancer {
+			sum += o.value.Load()
+			count++
+		}
+	})
+	if count == 0 {
+		return 0
+	}
+	return sum / count
+}
+
+// search says which contexts count for a request, before any is looked at.
+type search struct {
+	host     string
+	byHost   bool // only those of vhosts that have host as an alias
+	balancer string
+	fixed    bool // only those of balancer
+}
+
+// searchFor applies use_alias (interface.md §1) and a rule's balancer.
+func (t *Table) searchFor(host string, r *rule) search {
+	s := search{host: host}
+	switch t.settings.UseAlias {
+	case "true":
+		s.byHost = true
+	case "false":
+	default:
+		_, s.byHost = t.aliases.get(host)
+	}
+	if r != nil && r.balancer != "" {
+		s.balancer, s.fixed = r.balancer, true
+	}
+	return s
+}
+
+func (s *search) admits(p *part) bool {
+	return (!s.byHost || p.aliases.has(s.host)) && (!s.fixed || p.balancer.Name == s.balancer)
+}
+
+func (s *search) any(g *group) bool {
+	if !s.byHost && !s.fixed {
+		return true
+	}
+	for i := range g.parts {
+		if s.admits(&g.parts[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// longest returns the group of the longest context that matches a path, whatever
+// its status; nil if none does (spec/routing.md §0.2, rules 3 and 4).
+func (t *Table) longest(path string, s *search) *group {
+	// Where a context could end: before a slash, or at the end.
+	var ends [maxContext]uint8
+	n := 0
+	for i := 1; i < len(path) && i <= maxContext && n < t.deepest; i++ {
+		if path[i] == '/' {
+			ends[n] = uint8(i)
+			n++
+		}
+	}
+	if len(path) > 1 && len(path) <= maxContext && n < t.deepest {
+		ends[n] = uint8(len(path))
+		n++
+	}
+	for n--; n >= 0; n-- {
+		if g, ok := t.paths.get(path[:ends[n]]); ok && s.any(g) {
+			return g
+		}
+	}
+	if g, ok := t.paths.get("/"); ok && s.any(g) {
+		return g
+	}
+	return nil
+}
+
+// rule is one of shared.rules.
+type rule struct {
+	fsm.Rule
+	hosts    []string // as hostOf gives them; empty: all
+	balancer string
+}
+
+func newRule(r fsm.Rule) rule {
+	c := rule{Rule: r, balancer: lower(r.Balancer)}
+	for _, h := range r.Hosts {
+		c.hosts = append(c.hosts, hostOf(h))
+	}
+	return c
+}
+
+// rule returns the first rule that matches, nil if none does.
+func (t *Table) rule(host, path string) *rule {
+	for i := range t.rules {
+		r := &t.rules[i]
+		if (len(r.hosts) == 0 || slices.Contains(r.hosts, host)) && r.covers(path) {
+			return r
+		}
+	}
+	return nil
+}
+
+// covers matches as a context does: whole segments.
+func (r *rule) covers(path string) bool {
+	p := r.PathPrefix
+	return p == "" || strings.HasPrefix(path, p) &&
+		(len(path) == len(p) || p[len(p)-1] == '/' || path[len(p)] == '/')
+}

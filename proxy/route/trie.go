@@ -1,0 +1,192 @@
+package route
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"slices"
+)
+
+// trie is a persistent map from strings: a hash array mapped trie. put and
+// remove leave the old version untouched, except for the nodes that the same
+// edit has made: those no reader has seen yet.
+//
+// A Go map cannot be copied in microseconds, and a radix tree over the bytes of
+// a path takes two to three times as long to read.
+type trie[V any] struct {
+	root *branch[V]
+	size int
+}
+
+// edit marks what one update has made and may still change.
+type edit struct{ _ byte }
+
+// seed is drawn once, so that nobody can choose names that collide.
+var seed = maphash.MakeSeed()
+
+const (
+	fanBits = 5
+	fanMask = 1<<fanBits - 1
+	// Below this shift the hash is used up: a branch there is a plain list of
+	// the keys that share all 64 bits.
+	lastShift = 60
+)
+
+type branch[V any] struct {
+	used  uint32 // which of the 32 places are taken; 0 in a plain list
+	slots []slot[V]
+	owner *edit
+}
+
+// slot is a branch, or a key with its value.
+type slot[V any] struct {
+	sub  *branch[V]
+	hash uint64
+	key  string
+	val  V
+}
+
+func (t *trie[V]) get(key string) (val V, ok bool) {
+	b := t.root
+	if b == nil {
+		return val, false
+	}
+	hash := maphash.String(seed, key)
+	for shift := 0; shift <= lastShift; shift += fanBits {
+		bit := uint32(1) << (hash >> shift & fanMask)
+		if b.used&bit == 0 {
+			return val, false
+		}
+		s := &b.slots[bits.OnesCount32(b.used&(bit-1))]
+		if s.sub == nil {
+			if s.hash == hash && s.key == key {
+				return s.val, true
+			}
+			return val, false
+		}
+		b = s.sub
+	}
+	for i := range b.slots {
+		if b.slots[i].key == key {
+			return b.slots[i].val, true
+		}
+	}
+	return val, false
+}
+
+func (t *trie[V]) put(e *edit, key string, val V) {
+	hash := maphash.String(seed, key)
+	var grew bool
+	t.root, grew = t.root.put(e, 0, slot[V]{hash: hash, key: key, val: val})
+	if grew {
+		t.size++
+	}
+}
+
+func (t *trie[V]) remove(e *edit, key string) {
+	if t.root == nil {
+		return
+	}
+	var gone bool
+	t.root, gone = t.root.remove(e, 0, maphash.String(seed, key), key)
+	if gone {
+		t.size--
+	}
+}
+
+func (t *trie[V]) each(f func(key string, val V)) { t.root.each(f) }
+
+// own returns b itself if this edit has made it, else a copy.
+func (b *branch[V]) own(e *edit) *branch[V] {
+	if b.owner == e {
+		return b
+	}
+	return &branch[V]{used: b.used, slots: slices.Clone(b.slots), owner: e}
+}
+
+func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool) {
+	if b == nil {
+		b = &branch[V]{owner: e}
+	}
+	b = b.own(e)
+	if shift > lastShift {
+		for i := range b.slots {
+			if b.slots[i].key == s.key {
+				b.slots[i] = s
+				return b, false
+			}
+		}
+		b.slots = append(b.slots, s)
+		return b, true
+	}
+	bit := uint32(1) << (s.hash >> shift & fanMask)
+	i := bits.OnesCount32(b.used & (bit - 1))
+	if b.used&bit == 0 {
+		b.used |= bit
+		b.slots = slices.Insert(b.slots, i, s)
+		return b, true
+	}
+	at := &b.slots[i]
+	switch {
+	case at.sub != nil:
+		at.sub, grew = at.sub.put(e, shift+fanBits, s)
+		return b, grew
+	case at.hash == s.hash && at.key == s.key:
+		*at = s
+		return b, false
+	}
+	// Two keys in one place: both move one level down.
+	sub, _ := (*branch[V])(nil).put(e, shift+fanBits, *at)
+	sub, _ = sub.put(e, shift+fanBits, s)
+	*at = slot[V]{sub: sub}
+	return b, true
+}
+
+func (b *branch[V]) remove(e *edit, shift int, hash uint64, key string) (_ *branch[V], gone bool) {
+	i := 0
+	bit := uint32(0)
+	if shift > lastShift {
+		i = slices.IndexFunc(b.slots, func(s slot[V]) bool { return s.key == key })
+		if i < 0 {
+			return b, false
+		}
+	} else {
+		bit = 1 << (hash >> shift & fanMask)
+		if b.used&bit == 0 {
+			return b, false
+		}
+		i = bits.OnesCount32(b.used & (bit - 1))
+		if at := &b.slots[i]; at.sub != nil {
+			sub, gone := at.sub.remove(e, shift+fanBits, hash, key)
+			if !gone {
+				return b, false
+			}
+			if sub != nil {
+				b = b.own(e)
+				b.slots[i].sub = sub
+				return b, true
+			}
+		} else if at.hash != hash || at.key != key {
+			return b, false
+		}
+	}
+	if len(b.slots) == 1 {
+		return nil, true
+	}
+	b = b.own(e)
+	b.used &^= bit
+	b.slots = slices.Delete(b.slots, i, i+1)
+	return b, true
+}
+
+func (b *branch[V]) each(f func(key string, val V)) {
+	if b == nil {
+		return
+	}
+	for i := range b.slots {
+		if s := &b.slots[i]; s.sub != nil {
+			s.sub.each(f)
+		} else {
+			f(s.key, s.val)
+		}
+	}
+}
