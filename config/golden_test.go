@@ -133,7 +133,7 @@ func TestBroken(t *testing.T) {
 }
 
 func TestEffectiveGolden(t *testing.T) {
-	testdata, err := filepath.Abs("testdata/effective.want")
+	effective, err := filepath.Abs("testdata/effective.want")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,12 @@ func TestEffectiveGolden(t *testing.T) {
 	if err := c.Effective(&b); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, testdata, b.String())
+	golden(t, effective, b.String())
+	b.Reset()
+	if err := c.Written(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join(filepath.Dir(effective), "written.want"), b.String())
 }
 
 func TestStarterGolden(t *testing.T) { golden(t, "testdata/starter.want", Starter()) }

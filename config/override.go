@@ -57,12 +57,12 @@ func (l *loader) flags(root reflect.Value, flags []string) {
 	for i, f := range flags {
 		at := origin{place: "--set", order: orderSet + int64(i)}
 		key, value, found := strings.Cut(f, "=")
-		at.text = value
 		steps, ok := flagSteps(key)
 		if !found || !ok {
-			l.errs.List = append(l.errs.List, Error{at.place, key, value, "must be KEY=VALUE, as in traffic.timeouts.idle=30s", "", at.order})
+			l.failWhole(at, oneLine(f)+": must be KEY=VALUE, as in traffic.timeouts.idle=30s")
 			continue
 		}
+		at.text = value
 		l.assign(root, steps, at)
 	}
 }

@@ -10,7 +10,7 @@ const (
 	starterWidth  = 80
 	starterColumn = 38 // where explanations stand, if the value leaves room
 
-	starterHead = `# quorate.yaml: every key with its default. Take the # away where you change one.
+	starterHead = `# quorate.yaml: every key with its default. Take the # off what you change.
 # Every key can also come from the environment or the command line:
 #   QUORATE_TRAFFIC__TIMEOUTS__IDLE=30s
 #   --set traffic.timeouts.idle=30s

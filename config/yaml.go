@@ -24,7 +24,7 @@ func (l *loader) file(root reflect.Value, name string) error {
 		return fmt.Errorf("configuration %s: %w", name, err)
 	}
 	if line := lineOfRubbish(text); line > 0 {
-		l.failFile(l.line(line, 0), "not YAML: must be UTF-8 without control characters")
+		l.failWhole(l.line(line, 0), "not YAML: must be UTF-8 without control characters")
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -37,15 +37,15 @@ func (l *loader) file(root reflect.Value, name string) error {
 	}
 	l.node(root, "", doc.Content[0], false)
 	if err := dec.Decode(&more); err == nil {
-		l.failFile(l.lineOf(&more), "a second document: put everything into one")
+		l.failWhole(l.lineOf(&more), "a second document: put everything into one")
 	} else if !errors.Is(err, io.EOF) {
 		l.notYAML(text, err)
 	}
 	return nil
 }
 
-// failFile notes that the file cannot be understood at all.
-func (l *loader) failFile(at origin, rule string) {
+// failWhole notes something wrong that is not about one key.
+func (l *loader) failWhole(at origin, rule string) {
 	l.errs.List = append(l.errs.List, Error{Place: at.place, Rule: rule, order: at.order})
 }
 
@@ -75,7 +75,7 @@ func (l *loader) notYAML(text []byte, err error) {
 	} else if yamlFromZero.MatchString(what) {
 		line++
 	}
-	l.failFile(l.line(line, 0), "not YAML: "+what)
+	l.failWhole(l.line(line, 0), "not YAML: "+what)
 }
 
 // firstLineWith finds the line that breaks a block: the parser names the one where
