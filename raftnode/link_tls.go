@@ -167,7 +167,10 @@ func (c *Credentials) verify(state tls.ConnectionState) error {
 		CurrentTime:   c.now(),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
-	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+	// Beside a derived authority there is only one way to fail: to be of another secret. An
+	// operator's certificate can be wrong in many ways, and its owner needs to know which.
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	if err != nil && (c.nameIsID || unknown) {
 		return c.untrusted
 	}
 	if err != nil {
