@@ -56,7 +56,7 @@ func (s *State) once(c *Command, r *Result) {
 		s.run(c, r)
 		return
 	}
-	if o, ok := s.seen.get(string(c.ID[:])); ok {
+	if o, ok := s.seen.get(seenKey(c.ID)); ok {
 		r.Code, r.Mess = o.value.Code, o.value.Mess
 		return
 	}

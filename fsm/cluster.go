@@ -12,8 +12,12 @@ func (t step) form() {
 	if c.ID == t.c.ClusterID {
 		return
 	}
-	if c.ID != "" || t.nodes.size > 0 {
+	if c.ID != "" {
 		t.refuse("This is cluster " + c.ID + " already")
+		return
+	}
+	if t.nodes.size > 0 {
+		t.refuse("There are workers already")
 		return
 	}
 	c.ID = t.c.ClusterID

@@ -60,9 +60,11 @@ func (t step) config() {
 	}
 	if changed {
 		t.keep(n)
-		if known && old.Config.Balancer != cfg.Balancer {
+		if old != nil {
 			t.dropEmpty(old.Config.Balancer, t.r)
 		}
+	} else if t.r.Changed {
+		what += ": balancer " + cfg.Balancer
 	}
 	if t.r.Changed {
 		t.event(Event{Route: n.Route, Detail: what})
@@ -99,10 +101,12 @@ func (t step) register(removed *Node, cfg NodeConfig) *Node {
 		}
 	}
 	if old := t.Intent(n.Route); old != nil {
-		i := *old
-		i.Left = 0
-		t.putIntent(&i)
-		i.impose(n)
+		if old.Left != 0 {
+			i := *old
+			i.Left = 0
+			t.putIntent(&i)
+		}
+		old.impose(n)
 	}
 	return n
 }

@@ -131,6 +131,6 @@ func (s *State) eachRecord(visit func(kind byte, key string, value func(*writer)
 		visit(kindBarred, *r.value, func(w *writer) { w.str(*r.value) })
 	}
 	for r := range s.seen.all() {
-		visit(kindSeen, string(r.value.ID[:]), r.value.write)
+		visit(kindSeen, seenKey(r.value.ID), r.value.write)
 	}
 }

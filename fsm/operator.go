@@ -23,7 +23,7 @@ func (t step) hold() {
 		at, ok := i.find(t.c.Alias, t.c.Context)
 		switch {
 		case ok:
-		case n.Context(t.c.Alias, t.c.Context) == nil:
+		case n.Context(t.c.Alias, t.c.Context) == nil && !n.lingers(t.c.Alias, t.c.Context):
 			t.refuse("No context " + string(t.c.Context) + ` on "` + string(n.Route) + `"`)
 			return
 		case over(len(i.Contexts)+1, t.Settings().MaxContexts):
@@ -64,14 +64,14 @@ func (t step) release() {
 			t.refuse(string(t.c.Context) + ` of "` + string(t.c.Route) + `" is held on every host: release it without an alias`)
 			return
 		}
-		names := []string{t.c.Alias}
+		names, all := []string{t.c.Alias}, n == nil
 		if n != nil {
 			if at := n.vhost(names); at >= 0 {
-				names = n.VHosts[at].Aliases
+				names, all = n.VHosts[at].Aliases, true
 			}
 		}
 		i.Contexts = slices.DeleteFunc(i.Contexts, func(h ContextHold) bool {
-			return h.Path == t.c.Context && (h.Alias == "" || overlap(names, []string{h.Alias}))
+			return h.Path == t.c.Context && (all && h.Alias == "" || overlap(names, []string{h.Alias}))
 		})
 	}
 	if i.Hold == before.Hold && len(i.Contexts) == len(before.Contexts) {
@@ -103,7 +103,9 @@ func (t step) enforce(i *Intent, n *Node) {
 	if n != nil {
 		next := n.clone()
 		i.impose(next)
-		t.keep(next)
+		if next.Hold != n.Hold || !sameApps(next, n) {
+			t.keep(next)
+		}
 	}
 	t.event(Event{Route: t.c.Route, Context: t.c.Context, Alias: t.c.Alias, Detail: quoted(t.c.Reason)})
 }
@@ -137,6 +139,12 @@ func (i *Intent) of(aliases []string, p Path) (strictest Hold) {
 func (i *Intent) find(alias string, p Path) (int, bool) {
 	return slices.BinarySearchFunc(i.Contexts, ContextHold{Alias: lower(alias), Path: p}, func(a, b ContextHold) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Alias, b.Alias))
+	})
+}
+
+func (n *Node) lingers(alias string, p Path) bool {
+	return slices.ContainsFunc(n.Linger, func(l Linger) bool {
+		return l.Path == p && (alias == "" || overlap(l.Aliases, []string{alias}))
 	})
 }
 

@@ -1,7 +1,5 @@
 package fsm
 
-import "encoding/binary"
-
 // This file is the only one that writes records. Each writer keeps the hash and
 // the indexes in step with what it writes.
 
@@ -59,6 +57,11 @@ func (s *State) indexNode(r JVMRoute, was, is *Node) {
 			s.byNumber.put(numberKey(is.Number), r)
 		}
 	}
+	if was != nil && is != nil && was.Config == is.Config && was.Removed == is.Removed {
+		// A load or a context changed: only the latter's linger has a place here.
+		s.lingering.move(string(r), was.lingersUntil(), is.lingersUntil())
+		return
+	}
 	if a, b := was.liveAddress(), is.liveAddress(); a != b {
 		if owner, _ := s.byAddress.get(a); owner == r {
 			s.byAddress.del(a)
@@ -89,11 +92,7 @@ func (s *State) countMember(n *Node, d int) {
 
 // The keys under which indexes file a node; they take nil for no node.
 
-func numberKey(n int64) string {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(n))
-	return string(b[:])
-}
+func numberKey(n int64) string { return timeKey(n, "") }
 
 func (n *Node) liveAddress() string {
 	if n == nil || n.Removed != 0 {
@@ -162,10 +161,12 @@ func (s *State) putBarred(id string) {
 }
 
 func (s *State) putSeen(o *outcome) {
-	key := string(o.ID[:])
+	key := seenKey(o.ID)
 	s.seenAt.put(timeKey(o.Time, key), key)
 	put(s, &s.seen, key, record[outcome]{o, digest(kindSeen, key, o.write)})
 }
+
+func seenKey(id CommandID) string { return narrow(id[:]) }
 
 func (s *State) dropSeen(key string, at int64) {
 	s.seenAt.del(timeKey(at, key))

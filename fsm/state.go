@@ -62,7 +62,8 @@ type Context struct {
 }
 
 // Linger is a context of a removed registration that still serves the sessions
-// of its own route, until a leader time.
+// of its own route, until a leader time. While the node is marked removed it
+// serves nothing and waits for the node to register again.
 type Linger struct {
 	Aliases []string
 	Path    Path

@@ -2,7 +2,9 @@ package fsm
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"iter"
+	"strconv"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
@@ -65,11 +67,14 @@ func (t *tree[T]) all() iter.Seq[T] {
 // is due.
 type byTime struct{ tree[string] }
 
+// timeKey begins with 16 hex digits of ms.
 func timeKey(ms int64, name string) string {
-	b := make([]byte, 8, 8+len(name))
-	binary.BigEndian.PutUint64(b, uint64(ms))
-	return string(append(b, name...))
+	return narrow(binary.BigEndian.AppendUint64(nil, uint64(ms))) + name
 }
+
+// narrow spells bytes with 16 letters. A write copies the whole of each tree
+// node on its way, and those of random or counted bytes would be 256 wide.
+func narrow(b []byte) string { return hex.EncodeToString(b) }
 
 // move files name under a new time; 0 stands for "not in the index".
 func (t *byTime) move(name string, from, to int64) {
@@ -90,5 +95,6 @@ func (t *byTime) first() (string, int64) {
 	if !ok {
 		return "", 0
 	}
-	return name, int64(binary.BigEndian.Uint64(key))
+	ms, _ := strconv.ParseUint(string(key[:16]), 16, 64) // timeKey wrote it
+	return name, int64(ms)
 }
