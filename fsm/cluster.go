@@ -36,14 +36,15 @@ func (t step) change() {
 	}
 }
 
-// adopt makes settings those of the cluster. What they no longer leave room
-// for goes, oldest first; a node or context that is there stays.
+// adopt makes settings those of the cluster. What they no longer leave time or
+// room for goes, oldest first; a node or context that is there stays.
 func (t step) adopt(s *Settings) {
 	if len(t.Settings().Differences(s)) == 0 {
 		return
 	}
 	t.putSettings(s.clone())
 	t.r.Changed, t.r.Settings = true, true
+	t.age(t.r) // a shorter delay may have passed already
 	t.limitMemories(t.r)
 	t.limitRemoved(t.r)
 	t.limitIntents()

@@ -70,8 +70,7 @@ func writeFrame(out io.Writer, kind byte, value func(*writer)) error {
 // ErrSnapshot: something else, or cut short. ErrChecksum: damaged. ErrSchema:
 // written by a newer program.
 func ReadSnapshot(r io.Reader) (*State, error) {
-	in := &summingReader{in: bufio.NewReaderSize(r, 64<<10)}
-	s, err := readSnapshot(in)
+	s, err := readSnapshot(newSummingReader(r))
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("ends too early: %w", ErrSnapshot)
 	}
@@ -175,6 +174,10 @@ func restore[T any](value []byte, read func(*T, *reader), put func(*T)) error {
 type summingReader struct {
 	in  *bufio.Reader
 	sum uint32
+}
+
+func newSummingReader(r io.Reader) *summingReader {
+	return &summingReader{in: bufio.NewReaderSize(r, 64<<10)}
 }
 
 func (r *summingReader) Read(b []byte) (int, error) {
