@@ -71,23 +71,23 @@ func set(n *fsm.NodeConfig, p pair) (err error) {
 	case "flushwait":
 		n.FlushWait, err = parseTime("Flushwait", p.value, 1)
 	case "smax":
-		n.Smax = max(-1, atoi(p.value))
+		n.Smax, err = max(-1, atoi(p.value)), noComma("Smax", p.value)
 	case "flushpackets":
-		n.FlushPackets = parseFlush(p.value)
+		n.FlushPackets, err = parseFlush(p.value), noComma("Flushpackets", p.value)
 	case "stickysession":
-		n.Sticky = parseBool(p.value, n.Sticky)
+		n.Sticky, err = parseBool(p.value, n.Sticky), noComma("StickySession", p.value)
 	case "stickysessionforce":
-		n.StickyForce = parseBool(p.value, n.StickyForce)
+		n.StickyForce, err = parseBool(p.value, n.StickyForce), noComma("StickySessionForce", p.value)
 	case "stickysessionremove":
-		n.StickyDrop = parseBool(p.value, n.StickyDrop)
+		n.StickyDrop, err = parseBool(p.value, n.StickyDrop), noComma("StickySessionRemove", p.value)
 	case "stickysessioncookie":
 		n.Cookie, err = p.value, cookieName("StickySessionCookie", p.value)
 	case "stickysessionpath":
 		n.PathParam, err = p.value, cookieName("StickySessionPath", p.value)
 	case "waitworker":
-		n.WaitWorker = max(0, atoi(p.value))
+		n.WaitWorker, err = max(0, atoi(p.value)), noComma("WaitWorker", p.value)
 	case "maxattempts":
-		n.MaxAttempts = atoi(p.value)
+		n.MaxAttempts, err = atoi(p.value), noComma("Maxattempts", p.value)
 	}
 	return err
 }

@@ -210,6 +210,10 @@ func scalar(label, value string, limit int) error {
 	if len(value) > limit {
 		return tooBig(label)
 	}
+	return noComma(label, value)
+}
+
+func noComma(label, value string) error {
 	if strings.Contains(value, ",") {
 		return badValue(label)
 	}
@@ -276,8 +280,14 @@ func (t *targets) into(c *fsm.Command, needed bool) error {
 	return nil
 }
 
+// route checks a JVMRoute. The Java client trims what it reads in INFO: with a
+// blank around it a route would pass there for another worker's.
 func route(value string) (fsm.JVMRoute, error) {
-	return fsm.JVMRoute(value), scalar("JVMRoute", value, maxRoute)
+	err := scalar("JVMRoute", value, maxRoute)
+	if err == nil && strings.Trim(value, " ") != value {
+		err = badValue("JVMRoute")
+	}
+	return fsm.JVMRoute(value), err
 }
 
 func noRoute() error { return syntax("JVMRoute can't be empty") }
@@ -346,7 +356,7 @@ func parseStatus(body []byte) (c fsm.Command, noLoad bool, err error) {
 // parseLoad reads -1 … 100; leading digits count.
 func parseLoad(s string) (int, error) {
 	n, ok := leadingInt(s)
-	if !ok || n < -1 || n > 100 {
+	if !ok || n < -1 || n > 100 || strings.Contains(s, ",") {
 		return 0, badValue("Load")
 	}
 	return n, nil
