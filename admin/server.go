@@ -35,8 +35,9 @@ type Config struct {
 	NotReady func() []string
 	Status   func() Status
 	Workers  func() Workers
-	Metrics  prometheus.Gatherer // nil: /metrics is absent
-	Log      *slog.Logger        // default: discard
+	Metrics  prometheus.Gatherer                               // nil: /metrics is absent
+	Form     func(context.Context) (cluster string, err error) // quorate init
+	Log      *slog.Logger                                      // default: discard
 }
 
 // Token lets its holder in: one line of admin.tokens_file.
@@ -149,6 +150,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /health/ready", s.ready)
 	mux.HandleFunc("GET /api/v1/status", s.view(func() any { return s.c.Status() }))
 	mux.HandleFunc("GET /api/v1/workers", s.view(func() any { return s.c.Workers() }))
+	mux.HandleFunc("POST /api/v1/init", s.form)
 	if s.c.Metrics != nil {
 		metrics := promhttp.HandlerFor(s.c.Metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.c.Log.Handler(), slog.LevelError)})
 		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
@@ -191,6 +193,24 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	answer(w, http.StatusServiceUnavailable, map[string]any{"reasons": reasons})
+}
+
+// form makes a cluster of this replica alone. A browser's form cannot send the
+// header that is asked for where no token is (interface.md §3).
+func (s *Server) form(w http.ResponseWriter, r *http.Request) {
+	if !s.allow(w, r, "admin") {
+		return
+	}
+	if s.c.Tokens == nil && r.Header.Get("X-Quorate-Request") != "1" {
+		refuse(w, http.StatusForbidden, "forbidden", "a change must carry X-Quorate-Request: 1")
+		return
+	}
+	cluster, err := s.c.Form(r.Context())
+	if err != nil {
+		refuse(w, http.StatusConflict, "not formed", err.Error())
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"cluster": cluster})
 }
 
 func (s *Server) view(body func() any) http.HandlerFunc {

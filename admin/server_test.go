@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -157,5 +158,41 @@ func TestReadTokensNamesTheLine(t *testing.T) {
 		if _, err := ReadTokens(file); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", content, err, want)
 		}
+	}
+}
+
+func TestFormAsksForTheHeader(t *testing.T) {
+	formed := 0
+	url := start(t, func(c *Config) {
+		c.Form = func(context.Context) (string, error) {
+			if formed++; formed > 1 {
+				return "", errors.New("belongs to a cluster already")
+			}
+			return "3f7d19aa", nil
+		}
+	})
+	post := func(header string) (int, string) {
+		r, err := http.NewRequest("POST", url+"/api/v1/init", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Quorate-Request", header)
+		r.Close = true
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	if code, _ := post(""); code != 403 || formed != 0 {
+		t.Errorf("without the header: %d, formed %d times", code, formed)
+	}
+	if code, body := post("1"); code != 200 || body != `{"cluster":"3f7d19aa"}`+"\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	if code, body := post("1"); code != 409 || !strings.Contains(body, "already") {
+		t.Errorf("again: %d %q", code, body)
 	}
 }
