@@ -1,11 +1,13 @@
 package raftnode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/quorate/quorate/fsm"
 )
@@ -26,26 +28,68 @@ type boot struct {
 // An error means that this replica must not start: an entry or a snapshot of a schema
 // version this program does not know (fsm.ErrSchema), or a damaged file.
 func bootState(s *logStore) (boot, error) {
-	first, last := s.held().first, s.held().last
 	b, err := bootSnapshot(s)
 	if err != nil {
 		return boot{}, fmt.Errorf("boot state: %w", err)
 	}
-	for i := b.Last + 1; i <= last; i++ {
-		var l raft.Log
-		if err := s.GetLog(i, &l); err != nil {
-			return boot{}, fmt.Errorf("boot state: read entry %d of the log (%d to %d): %w", i, first, last, err)
-		}
-		b.Last = i
-		if l.Type != raft.LogCommand {
-			continue
-		}
-		if b.Applied, _, _, err = applyLog(b.Applied, &l); err != nil {
+	if log := s.held(); log.last > b.Last {
+		if err := b.replay(s, log.last); err != nil {
 			return boot{}, fmt.Errorf("boot state: %w", err)
 		}
-		b.Entries++
 	}
 	return b, nil
+}
+
+// replay applies the entries up to last. Reading one takes as long as applying it, so
+// both go on at once.
+func (b *boot) replay(s *logStore, last uint64) error {
+	const chunk = 256
+	type command struct {
+		index, term uint64
+		entry       fsm.Entry
+	}
+	read := make(chan []command, 4)
+	g, ctx := errgroup.WithContext(context.Background())
+	g.Go(func() error {
+		defer close(read)
+		for from := b.Last + 1; from <= last; from += chunk {
+			var commands []command
+			for i := from; i <= min(last, from+chunk-1); i++ {
+				var l raft.Log
+				if err := s.GetLog(i, &l); err != nil {
+					return fmt.Errorf("read entry %d of the log: %w", i, err)
+				}
+				if l.Type != raft.LogCommand {
+					continue
+				}
+				e, err := decodeLog(&l)
+				if err != nil {
+					return err
+				}
+				commands = append(commands, command{l.Index, l.Term, e})
+			}
+			select {
+			case read <- commands:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		for commands := range read {
+			for _, c := range commands {
+				if b.Applied, _, err = b.after(c.index, c.term, c.entry); err != nil {
+					return err
+				}
+				b.Entries++
+			}
+		}
+		return nil
+	})
+	err := g.Wait()
+	b.Last = last
+	return err
 }
 
 // bootSnapshot restores the newest snapshot that can be read, as raft will. An older one

@@ -152,7 +152,12 @@ func (m *machine) Apply(l *raft.Log) any {
 	if m.broken != nil {
 		return m.broken
 	}
-	now, e, results, err := applyLog(*m.committed.Load(), l)
+	e, err := decodeLog(l)
+	if err != nil {
+		m.stop(err)
+		return err
+	}
+	now, results, err := m.Committed().after(l.Index, l.Term, e)
 	if err != nil {
 		m.stop(err)
 		return err
@@ -170,17 +175,21 @@ func (m *machine) Apply(l *raft.Log) any {
 	return results
 }
 
-// applyLog returns the state after the command l.
-func applyLog(a Applied, l *raft.Log) (Applied, fsm.Entry, []fsm.Result, error) {
+func decodeLog(l *raft.Log) (fsm.Entry, error) {
 	e, err := fsm.DecodeEntry(l.Data)
 	if err != nil {
-		return a, e, nil, fmt.Errorf("apply entry %d of term %d: %w", l.Index, l.Term, err)
+		return e, fmt.Errorf("read entry %d of term %d: %w", l.Index, l.Term, err)
 	}
+	return e, nil
+}
+
+// after returns the state after the command at index.
+func (a Applied) after(index, term uint64, e fsm.Entry) (Applied, []fsm.Result, error) {
 	state, results, err := fsm.Apply(a.State, e)
 	if err != nil {
-		return a, e, nil, fmt.Errorf("apply entry %d of term %d, schema version %d: %w", l.Index, l.Term, e.Schema, err)
+		return a, nil, fmt.Errorf("apply entry %d of term %d: %w", index, term, err)
 	}
-	return Applied{Index: l.Index, Term: l.Term, At: time.Now(), State: state}, e, results, nil
+	return Applied{Index: index, Term: term, At: time.Now(), State: state}, results, nil
 }
 
 // Restore implements raft.FSM. The state changes only once the whole snapshot was read.

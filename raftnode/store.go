@@ -107,7 +107,7 @@ func openStore(c storeConfig) (*logStore, error) {
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
-			Timeout:        time.Second, // of the file's own lock; the directory's was taken before
+			Timeout:        200 * time.Millisecond, // of the file's own lock; the directory's was taken before
 			NoFreelistSync: true,
 			FreelistType:   bbolt.FreelistMapType,
 		},
