@@ -112,7 +112,9 @@ func (c *conn) exchange(ctx context.Context, deny string) bool {
 		return c.reject(ctx, req.method, err)
 	}
 	rep := c.answer(ctx, req)
-	rep.close = rep.close || req.close || ctx.Err() != nil
+	// The Java client counts characters, not bytes: what is not ASCII ends with the
+	// connection (spec/mcmp.md §12.3).
+	rep.close = rep.close || req.close || ctx.Err() != nil || !isASCII(string(rep.body))
 	rep.stays = req.keepAlive
 	if err := c.send(rep, req.method == "HEAD"); err != nil || rep.close {
 		return false
@@ -257,9 +259,8 @@ func refusalReply(e *Error) reply {
 }
 
 // encode writes status line, header and body. The Java client wants a blank
-// after the code, no 1xx, and counts characters: a body that is not ASCII ends
-// with the connection (spec/mcmp.md §12.3).
-func (r *reply) encode(now time.Time, headOnly bool) []byte {
+// after the code and no 1xx (spec/mcmp.md §12.3).
+func (r reply) encode(now time.Time, headOnly bool) []byte {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
@@ -267,7 +268,6 @@ func (r *reply) encode(now time.Time, headOnly bool) []byte {
 	if headOnly {
 		body = nil
 	}
-	r.close = r.close || !isASCII(string(body))
 	b := make([]byte, 0, 256+len(body))
 	b = fmt.Appendf(b, "HTTP/1.1 %d %s\r\nDate: %s\r\n", r.status, http.StatusText(r.status), now.UTC().Format(http.TimeFormat))
 	if r.err != nil {
