@@ -45,8 +45,8 @@ func (s *State) age(r *Result) {
 		s.dropMemory(JVMRoute(name))
 		r.node(JVMRoute(name))
 	}
-	for id, at := s.seenAt.first(); at != 0 && at+seenFor <= now; id, at = s.seenAt.first() {
-		s.dropSeen(id, at)
+	for o := s.seen.oldest(); o != nil && o.Time+seenFor <= now; o = s.seen.oldest() {
+		s.dropOldestSeen()
 	}
 }
 

@@ -5,12 +5,6 @@ import (
 	"slices"
 )
 
-// The dedupe window (design.md §3).
-const (
-	seenFor  = 30_000 // ms
-	seenMost = 65_536
-)
-
 // Apply gives the state after e, and for each command of e what it did. It reads
 // its arguments and nothing else; s stays valid for its readers.
 //
@@ -56,15 +50,12 @@ func (s *State) once(c *Command, r *Result) {
 		s.run(c, r)
 		return
 	}
-	if o, ok := s.seen.get(seenKey(c.ID)); ok {
-		r.Code, r.Mess = o.value.Code, o.value.Mess
+	if o := s.seen.get(c.ID); o != nil {
+		r.Code, r.Mess = o.Code, o.Mess
 		return
 	}
 	s.run(c, r)
-	for s.seen.size >= seenMost {
-		s.dropSeen(s.seenAt.first())
-	}
-	s.putSeen(&outcome{ID: c.ID, Code: r.Code, Mess: r.Mess, Time: s.mark()})
+	s.putSeen(&outcome{ID: c.ID, Code: r.Code, Mess: r.Mess, Time: s.Time()})
 }
 
 // mark is the time of a mark in a record, where 0 stands for "no mark".

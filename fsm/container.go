@@ -22,7 +22,7 @@ type State struct {
 	intents   tree[record[Intent]]   // by route
 	memories  tree[record[memory]]   // by route
 	barred    tree[record[string]]   // by replica id
-	seen      tree[record[outcome]]  // by command id
+	seen      window                 // the dedupe window
 	sum       sum
 
 	// Indexes: made from the records, so neither hashed nor in a snapshot.
@@ -32,7 +32,6 @@ type State struct {
 	removed   byTime         // routes by time of their removal
 	lingering byTime         // routes by the end of their first lingering context
 	remembers byTime         // routes by the time they were remembered
-	seenAt    byTime         // command ids by time
 	left      byTime         // routes of intents whose node is gone, by the time it went
 }
 
@@ -67,14 +66,6 @@ type memory struct {
 	Since  int64
 }
 
-// outcome is the result of a command in the dedupe window.
-type outcome struct {
-	ID   CommandID
-	Code Code
-	Mess string
-	Time int64
-}
-
 // New gives the state before the first entry.
 func New() *State {
 	s := empty()
@@ -92,14 +83,12 @@ func empty() *State {
 		intents:   newTree[record[Intent]](),
 		memories:  newTree[record[memory]](),
 		barred:    newTree[record[string]](),
-		seen:      newTree[record[outcome]](),
 		byNumber:  newTree[JVMRoute](),
 		byAddress: newTree[JVMRoute](),
 		members:   newTree[int](),
 		removed:   byTime{newTree[string]()},
 		lingering: byTime{newTree[string]()},
 		remembers: byTime{newTree[string]()},
-		seenAt:    byTime{newTree[string]()},
 		left:      byTime{newTree[string]()},
 	}
 }
@@ -111,14 +100,12 @@ func (s *State) freeze() *State {
 	s.intents.freeze()
 	s.memories.freeze()
 	s.barred.freeze()
-	s.seen.freeze()
 	s.byNumber.freeze()
 	s.byAddress.freeze()
 	s.members.freeze()
 	s.removed.freeze()
 	s.lingering.freeze()
 	s.remembers.freeze()
-	s.seenAt.freeze()
 	s.left.freeze()
 	return s
 }

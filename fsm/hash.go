@@ -130,7 +130,7 @@ func (s *State) eachRecord(visit func(kind byte, key string, value func(*writer)
 	for r := range s.barred.all() {
 		visit(kindBarred, *r.value, func(w *writer) { w.str(*r.value) })
 	}
-	for r := range s.seen.all() {
-		visit(kindSeen, seenKey(r.value.ID), r.value.write)
+	for o := range s.seen.all() {
+		visit(kindSeen, string(o.ID[:]), o.write)
 	}
 }

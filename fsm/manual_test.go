@@ -332,13 +332,12 @@ func checkState(t testing.TB, s *State) {
 		"removed":   {s.removed.size, again.removed.size},
 		"lingering": {s.lingering.size, again.lingering.size},
 		"remembers": {s.remembers.size, again.remembers.size},
-		"seen":      {s.seenAt.size, again.seenAt.size},
+		"seen":      {s.seen.len(), again.seen.len()},
 		"left":      {s.left.size, again.left.size},
 		"balancers": {s.balancers.size, s.members.size},
 		"nodes":     {s.nodes.size, s.byNumber.size},
 		"live":      {s.nodes.size, s.byAddress.size + s.removed.size},
 		"memories":  {s.memories.size, s.remembers.size},
-		"outcomes":  {s.seen.size, s.seenAt.size},
 	} {
 		if sizes[0] != sizes[1] {
 			t.Fatalf("index %s: %d and %d", name, sizes[0], sizes[1])

@@ -160,15 +160,22 @@ func (s *State) putBarred(id string) {
 	put(s, &s.barred, id, record[string]{&id, digest(kindBarred, id, func(w *writer) { w.str(id) })})
 }
 
+// putSeen adds to the dedupe window, where the oldest makes room; a known id
+// keeps its outcome.
 func (s *State) putSeen(o *outcome) {
-	key := seenKey(o.ID)
-	s.seenAt.put(timeKey(o.Time, key), key)
-	put(s, &s.seen, key, record[outcome]{o, digest(kindSeen, key, o.write)})
+	if s.seen.get(o.ID) != nil {
+		return
+	}
+	if s.seen.len() == seenMost {
+		s.dropOldestSeen()
+	}
+	s.seen.push(*o)
+	s.sum = s.sum.add(o.digest())
 }
 
-func seenKey(id CommandID) string { return narrow(id[:]) }
-
-func (s *State) dropSeen(key string, at int64) {
-	s.seenAt.del(timeKey(at, key))
-	drop(s, &s.seen, key)
+func (s *State) dropOldestSeen() {
+	s.sum = s.sum.sub(s.seen.oldest().digest())
+	s.seen.pop()
 }
+
+func (o *outcome) digest() sum { return digest(kindSeen, string(o.ID[:]), o.write) }
