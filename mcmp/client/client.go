@@ -222,7 +222,7 @@ func (c *Client) Cycle(ctx context.Context) error {
 		}
 		info, err := ParseInfo(a.Body)
 		if err != nil {
-			return fmt.Errorf("%w from %s: %w", errInfo, p.address, err)
+			return errors.Join(append(errs, fmt.Errorf("%w from %s: %w", errInfo, p.address, err))...)
 		}
 		if c.node.Host == "" {
 			if c.node.Host, err = p.localHost(); err != nil {

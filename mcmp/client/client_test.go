@@ -418,7 +418,9 @@ func TestStopWaitsForRequests(t *testing.T) {
 	w = newWorker(t, func(c *Config) { c.StopTimeout = -1 }, b) // no limit
 	w.Cycle(t.Context())
 	b.take()
-	if n, err := w.StopContext(t.Context(), "", "/shop"); n != 0 || err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if n, err := w.StopContext(ctx, "", "/shop"); n != 0 || err != nil {
 		t.Fatalf("left %d, %v", n, err)
 	}
 	stop := strings.Replace(enableW1, "ENABLE", "STOP", 1)
