@@ -66,10 +66,10 @@ func (s *Server) change(ctx context.Context, c fsm.Command) (reply, error) {
 	if c.Op == fsm.OpConfig {
 		c.Gone = s.gone(c)
 	}
-	if err := s.commit(ctx, c); err != nil {
-		if err = s.alone(c, err); err != nil {
-			return reply{}, err
-		}
+	if err := s.commit(ctx, c); err == nil {
+		s.c.Agreed(c.Route)
+	} else if err = s.alone(c, err); err != nil {
+		return reply{}, err
 	}
 	switch {
 	case c.Op == fsm.OpConfig:

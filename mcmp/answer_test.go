@@ -210,33 +210,54 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestStopRequests: STOP-APP counts the requests in flight, and waits a little
-// for the last one to end.
+// TestStopRequests: STOP-APP of a context says how many requests are in flight,
+// that of a node nothing.
 func TestStopRequests(t *testing.T) {
-	left := atomic.Int32{}
+	inUse := atomic.Int32{}
 	r := newRig(t, func(r *rig, _ *Config) {
 		r.inUse = func(route fsm.JVMRoute, p fsm.Path) int {
 			if route != "w1" || p != "/shop" {
 				return 99
 			}
-			return int(left.Add(-1))
+			return int(inUse.Load())
 		}
 	})
 	r.register(t, "w1", 8080)
-	for first, want := range map[int32]int{0: 0, 3: 0, 1000: 900} {
-		left.Store(first + 1)
-		begin := time.Now()
+	for _, n := range []int32{0, 3} {
+		inUse.Store(n)
 		a := r.ask(t, "STOP-APP", "/", "JVMRoute=w1&Alias=default-host%2Clocalhost&Context=%2Fshop,/other")
-		var n int
-		if _, err := fmt.Sscanf(a.body, "Type=STOP-APP-RSP&JvmRoute=w1&Alias=default-host,localhost&Context=/shop,/other&Requests=%d\n", &n); err != nil || (want == 0) != (n == 0) || n < want {
-			t.Errorf("%d in flight: %s %q", first, a, a.body)
-		}
-		if d := time.Since(begin); first == 0 && d > holdTime {
-			t.Errorf("nothing in flight, and it took %v", d)
+		if want := fmt.Sprintf("Type=STOP-APP-RSP&JvmRoute=w1&Alias=default-host,localhost&Context=/shop,/other&Requests=%d\n", n); a.body != want {
+			t.Errorf("%d in flight: %s %q", n, a, a.body)
 		}
 	}
 	if a := r.ask(t, "STOP-APP", "/*", "JVMRoute=w1"); a.status != 200 || a.body != "" {
 		t.Errorf("whole node: %s %q", a, a.body)
+	}
+}
+
+// TestHold: above 0 the answer waits up to 250 ms for the last request to end.
+func TestHold(t *testing.T) {
+	for _, c := range []struct {
+		ends  time.Duration // of the last request
+		takes time.Duration
+		want  int
+	}{
+		{0, 0, 0},
+		{30 * time.Millisecond, 2 * holdStep, 0},
+		{time.Second, holdTime, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			s := &Server{c: Config{InFlight: func(context.Context, fsm.JVMRoute, fsm.Path) int {
+				if time.Since(begin) >= c.ends {
+					return 0
+				}
+				return 1
+			}}}
+			if got := s.inFlight(context.Background(), "w1", "/"); got != c.want || time.Since(begin) != c.takes {
+				t.Errorf("%+v: %d after %v", c, got, time.Since(begin))
+			}
+		})
 	}
 }
 
@@ -306,6 +327,33 @@ func TestNoLeader(t *testing.T) {
 		if a.String() != c.want || override != c.override {
 			t.Errorf("%s %s: %s, override %q; want %s, %q", c.method, c.body, a, override, c.want, c.override)
 		}
+	}
+}
+
+// TestOverrideEnds: what this replica did alone ends when the cluster agrees again,
+// also on messages that change nothing and make no entry.
+func TestOverrideEnds(t *testing.T) {
+	r := newRig(t, nil)
+	r.register(t, "w1", 8080)
+	r.mu.Lock()
+	before := r.agreed
+	r.mu.Unlock()
+	alone := func(context.Context, fsm.Command) (fsm.Result, error) { return fsm.Result{}, ErrNoLeader }
+	r.propose = alone
+	r.ask(t, "STATUS", "/", "JVMRoute=w1&Load=7")
+	r.ask(t, "STOP-APP", "/*", "JVMRoute=w1")
+	r.propose = nil
+	r.ask(t, "STATUS", "/", "JVMRoute=w1&Load=50") // as the state says: no entry
+	r.ask(t, "STATUS", "/", "JVMRoute=w1&Load=50")
+	r.ask(t, "CONFIG", "/", "JVMRoute=w1&Host=127.0.0.1&Port=8080&Type=http")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var got []string
+	for _, c := range r.overrides {
+		got = append(got, fmt.Sprint(c.Op, " ", c.Load))
+	}
+	if want := []string{"STATUS 7", "STOP 0", "STATUS 50"}; !slices.Equal(got, want) || r.agreed != before+1 {
+		t.Errorf("overrides %v, want %v; agreed on %d messages, want 1", got, want, r.agreed-before)
 	}
 }
 

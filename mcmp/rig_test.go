@@ -33,6 +33,7 @@ type rig struct {
 	clock     int64 // leader time, Unix ms
 	proposed  []fsm.Command
 	overrides []fsm.Command
+	agreed    int
 
 	propose func(context.Context, fsm.Command) (fsm.Result, error) // nil: apply
 	check   func(context.Context, fsm.JVMRoute) error              // nil: all workers are there
@@ -82,6 +83,11 @@ func newRig(t testing.TB, change func(*rig, *Config)) *rig {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.overrides = append(r.overrides, c)
+		},
+		Agreed: func(fsm.JVMRoute) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.agreed++
 		},
 	}
 	if change != nil {

@@ -76,8 +76,12 @@ type Config struct {
 	// unreachable, so that its route or address may be taken over.
 	Gone func(r fsm.JVMRoute) bool
 	// Override makes this replica's table honour a DISABLE, STOP, REMOVE or STATUS
-	// that could not be committed, until the next applied entry for its node.
+	// that could not be committed, until the next applied entry for its node, or
+	// until Agreed.
 	Override func(c fsm.Command)
+	// Agreed ends the overrides of a node: the cluster has agreed on a message of
+	// its worker, even one that changed nothing and so made no entry. Optional.
+	Agreed func(r fsm.JVMRoute)
 }
 
 // readTimeout is how long a request may take from its first byte to its last.
@@ -94,6 +98,8 @@ type Server struct {
 	heard   *heard
 	metrics *metrics
 
+	loads sync.Map // fsm.JVMRoute → true: the load in this replica's table is an override
+
 	lingering chan struct{} // one element per connection that waits for its peer's end
 
 	mu    sync.Mutex
@@ -105,7 +111,15 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	if c.Propose == nil || c.State == nil || c.Read == nil || c.Check == nil || c.CheckAddress == nil ||
 		c.InFlight == nil || c.Counters == nil || c.Gone == nil || c.Override == nil {
-		return nil, errors.New("mcmp: every func of Config but NewID is required")
+		return nil, errors.New("mcmp: every func of Config but NewID and Agreed is required")
+	}
+	for _, l := range c.Listeners {
+		if err := guarded(l, c.Tokens); err != nil {
+			return nil, err
+		}
+	}
+	if c.Agreed == nil {
+		c.Agreed = func(fsm.JVMRoute) {}
 	}
 	fallback(&c.MaxMessage, 64<<10)
 	fallback(&c.IdleTimeout, 5*time.Minute)
@@ -138,6 +152,17 @@ func New(c Config) (*Server, error) {
 		s.tokens[sha256.Sum256([]byte(t))] = true
 	}
 	return s, nil
+}
+
+// guarded refuses a listener that anybody could register with (design.md §11).
+func guarded(l Listener, tokens []string) error {
+	a, err := netip.ParseAddrPort(l.Addr().String())
+	loopback := err == nil && a.Addr().Unmap().IsLoopback()
+	certificate := l.TLS != nil && l.TLS.ClientAuth == tls.RequireAndVerifyClientCert
+	if loopback || certificate || len(l.Allowed) > 0 || len(tokens) > 0 {
+		return nil
+	}
+	return fmt.Errorf("mcmp: %s is not loopback and has no networks, required client certificates or tokens", l.Addr())
 }
 
 func fallback[T int | int64 | float64 | time.Duration](v *T, otherwise T) {

@@ -147,6 +147,35 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestGuarded: a listener that anybody could register with is refused.
+func TestGuarded(t *testing.T) {
+	r := newRig(t, nil)
+	l := elsewhere{}
+	for _, x := range []struct {
+		tokens  []string
+		allowed []netip.Prefix
+		ok      bool
+	}{
+		{nil, nil, false},
+		{[]string{"t"}, nil, true},
+		{nil, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true},
+	} {
+		c := r.server.c
+		c.Tokens, c.Listeners = x.tokens, []Listener{{Listener: l, Allowed: x.allowed}}
+		if _, err := New(c); (err == nil) != x.ok {
+			t.Errorf("%+v: %v", x, err)
+		}
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("no funcs, no error")
+	}
+}
+
+// elsewhere is a listener on an address of the network.
+type elsewhere struct{ net.Listener }
+
+func (elsewhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 6666} }
+
 // TestRate: over its rate a source waits; GENERAL only beyond the reply budget.
 func TestRate(t *testing.T) {
 	r := newRig(t, func(_ *rig, c *Config) { c.Rate, c.Burst = 20, 2 })

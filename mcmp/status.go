@@ -51,15 +51,24 @@ func (s *Server) commitLoad(ctx context.Context, st *fsm.State, n *fsm.Node, m M
 		}
 		c.Load = n.Load // changes nothing but the flag
 	}
+	_, overridden := s.loads.Load(c.Route)
 	if _, res := fsm.Preview(st, c); res.Code == fsm.OK && !res.Changed {
+		if overridden && !m.NoLoad { // back to what the state says
+			s.c.Override(c)
+			s.loads.Delete(c.Route)
+		}
 		return nil
 	}
 	err := s.commit(ctx, c)
 	if errors.Is(err, ErrNoLeader) && n != nil {
 		if !m.NoLoad {
 			s.c.Override(c)
+			s.loads.Store(c.Route, true)
 		}
 		return nil
+	}
+	if err == nil && overridden {
+		s.loads.Delete(c.Route) // by the entry
 	}
 	return err
 }
