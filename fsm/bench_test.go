@@ -148,3 +148,23 @@ func BenchmarkReadSnapshot(b *testing.B) {
 		}
 	}
 }
+
+// The same, 256 commands to an entry, as the leader batches them under load.
+func BenchmarkApplyBatch(b *testing.B) {
+	const batch = 256
+	s := crowd(b, 1000, 20)
+	e := Entry{Schema: 1, Commands: make([]Command, batch)}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		for i := range e.Commands {
+			n++
+			c := &e.Commands[i]
+			*c = Command{Op: OpStatus, Route: JVMRoute(fmt.Sprintf("worker-%04d", n%1000)), Load: 1 + n/1000%100}
+			binary.BigEndian.PutUint64(c.ID[:], uint64(n)*0x9e3779b97f4a7c15)
+		}
+		e.Time = 1_000 + int64(n/20)
+		s, _, _ = Apply(s, e)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/command")
+}

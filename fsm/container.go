@@ -248,7 +248,6 @@ func (v *VHost) find(p Path) (int, bool) {
 	return slices.BinarySearchFunc(v.Contexts, p, func(c Context, p Path) int { return cmp.Compare(c.Path, p) })
 }
 
-// contexts counts the contexts of n; aliases its aliases.
 func (n *Node) contexts() (total int) {
 	for i := range n.VHosts {
 		total += len(n.VHosts[i].Contexts)

@@ -29,6 +29,10 @@ func (s *State) check(c *Command) string {
 		return "A name is too big"
 	case len(c.Reason) > maxReason:
 		return "Reason field too big"
+	case control(c.Replica) || control(c.Source) || control(c.By) || control(c.Reason) || control(c.ClusterID) || control(c.ReplicaID):
+		return "A name has bad value"
+	case c.Op == OpSchema && !known(c.Version):
+		return "Unknown schema version"
 	}
 	switch c.Op {
 	case OpForm:
@@ -85,6 +89,9 @@ func (s *State) check(c *Command) string {
 		}
 		if len(c.Context) > maxContext {
 			return "Context field too big"
+		}
+		if !plain(c.Alias) || !plain(string(c.Context)) {
+			return "Context field has bad value"
 		}
 	}
 	return ""
@@ -157,6 +164,16 @@ func plain(s string) bool {
 		}
 	}
 	return true
+}
+
+// control says that a text would break a line of the history.
+func control(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 // size is about what a command takes in an entry; exact enough to be equal on

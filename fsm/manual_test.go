@@ -15,7 +15,7 @@ import (
 //
 //	apply [at=TIME]   one entry; a line per command, in the form of parseCommand
 //	state             workers, balancers and what is remembered
-//	hash A=TIME       nothing but a check that hashes are stable: see hash.txt
+//	due               the time of the next tick
 //
 // Rewrite the expected output with -rewrite and read the difference.
 func TestManual(t *testing.T) {
