@@ -20,6 +20,9 @@ var (
 	// ErrUnknown: the command may yet commit. Asking again with the same id is harmless.
 	ErrUnknown = errors.New("outcome unknown")
 
+	// ErrExpired: the time was up before the command was taken.
+	ErrExpired = errors.New("no time left")
+
 	// ErrStopped: this replica is stopping or has stopped.
 	ErrStopped = errors.New("replica stopped")
 )
@@ -46,7 +49,6 @@ var (
 	errNotLeader = errors.New("not the leader")
 	errTransfer  = errors.New("leadership transfer in progress")
 	errBusy      = errors.New("queue full")
-	errExpired   = errors.New("deadline passed in the queue")
 )
 
 // outcome says what an attempt that failed has left behind.
@@ -66,7 +68,7 @@ func outcomeOf(err error) outcome {
 		errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
 		errors.Is(err, raft.ErrEnqueueTimeout):
 		return notTaken
-	case errors.Is(err, errExpired), errors.Is(err, ErrStopped), errors.Is(err, fsm.ErrSchema),
+	case errors.Is(err, ErrExpired), errors.Is(err, ErrStopped), errors.Is(err, fsm.ErrSchema),
 		errors.Is(err, errRefused):
 		return final
 	}
@@ -97,7 +99,7 @@ func reasonOf(err error) string {
 		return saysTransfer
 	case errors.Is(err, errBusy), errors.Is(err, raft.ErrEnqueueTimeout):
 		return saysBusy
-	case errors.Is(err, errExpired), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, ErrExpired), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return saysExpired
 	case errors.Is(err, errRefused):
 		return saysRefused + err.Error()
@@ -117,7 +119,7 @@ func errorOf(reason string) error {
 	case saysBusy:
 		return errBusy
 	case saysExpired:
-		return errExpired
+		return ErrExpired
 	}
 	if len(reason) > len(saysRefused) && reason[:len(saysRefused)] == saysRefused {
 		return fmt.Errorf("%w: %s", errRefused, reason[len(saysRefused):])

@@ -114,7 +114,10 @@ func (l *leadership) form() error {
 		if cmd.ClusterID == "" {
 			return errors.New("this replica was never told the cluster's id")
 		}
-		_, _, err := l.propose(l.ctx, cmd, false)
+		res, _, err := l.propose(l.ctx, cmd, false)
+		if err == nil && res.Code != fsm.OK {
+			return fmt.Errorf("form cluster %s: %s", cmd.ClusterID, res.Mess)
+		}
 		if err == nil || l.ctx.Err() != nil {
 			return err
 		}
@@ -236,7 +239,7 @@ func (l *leadership) take(first *proposal) []*proposal {
 	for p := first; ; {
 		switch {
 		case p.ctx.Err() != nil:
-			p.done <- answer{err: errExpired}
+			p.done <- answer{err: ErrExpired}
 		case len(taken) > 0 && size+p.size > maxBytes:
 			l.held = p
 			return taken

@@ -3,7 +3,6 @@ package raftnode
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,8 +24,9 @@ const noLeaderFor = 3 * time.Second
 // state which shows so.
 //
 // It waits out an election, retrying with the same id, until ctx ends (5 s when ctx has
-// no deadline). Errors: ErrNoLeader when waiting is of no use, ErrUnknown when the
-// command may yet commit, ErrStopped, or what the leader refused it for.
+// no deadline). Errors: ErrNoLeader when waiting is of no use, ErrExpired, ErrStopped;
+// with ErrUnknown beside them when the command may yet commit; or what the leader
+// refused it for.
 func (r *Replica) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, uint64, error) {
 	if cmd.ID == (fsm.CommandID{}) {
 		rand.Read(cmd.ID[:])
@@ -62,7 +62,7 @@ func (r *Replica) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, uin
 }
 
 // Read returns a state that holds everything acknowledged anywhere before the call
-// (read index). Errors as those of Propose but for ErrUnknown.
+// (read index). Errors as those of Propose; there ErrUnknown means nothing.
 func (r *Replica) Read(ctx context.Context) (*fsm.State, error) {
 	ctx, cancel := withBudget(ctx)
 	defer cancel()
@@ -76,9 +76,6 @@ func (r *Replica) Read(ctx context.Context) (*fsm.State, error) {
 		err = r.applied(ctx, index)
 	}
 	if err != nil {
-		if errors.Is(err, ErrUnknown) {
-			err = ErrNoLeader
-		}
 		return nil, fmt.Errorf("read: %w", err)
 	}
 	return r.machine.State().State, nil
@@ -105,15 +102,21 @@ func (r *Replica) retry(ctx context.Context, attempt func(ctx context.Context, a
 		}
 		switch outcomeOf(err) {
 		case final:
-			return err
+			return giveUp(again, err)
 		case unknown:
 			again = true
 		}
 		if r.done.Err() != nil {
 			return giveUp(again, ErrStopped)
 		}
-		if ctx.Err() != nil || r.leader.hopeless(time.Now(), r.mayElect) {
+		if r.leader.hopeless(time.Now(), r.mayElect) {
 			return giveUp(again, ErrNoLeader)
+		}
+		if ctx.Err() != nil {
+			if view.id == "" {
+				return giveUp(again, ErrNoLeader)
+			}
+			return giveUp(again, ErrExpired)
 		}
 		// A new leader is known at once; short of that its queue may have room again,
 		// or its Barrier may have passed.

@@ -12,15 +12,21 @@ import (
 
 // raftLogger hands raft's own lines to slog at DEBUG: what people wait for (leader
 // elected, replica unreachable) is told in this program's words elsewhere. An error
-// that names no other replica is about this one's disk or snapshots: WARN.
+// that names no other replica is about this one's disk or snapshots: WARN, unless it is
+// the transport's, which calls each end of a connection an error.
 type raftLogger struct {
 	log  *slog.Logger
 	name string
 	with []any
+	mute bool // nothing above DEBUG
 }
 
 func newRaftLogger(l *slog.Logger) hclog.Logger {
 	return &raftLogger{log: l.With("from", "raft")}
+}
+
+func newTransportLogger(l *slog.Logger) hclog.Logger {
+	return &raftLogger{log: l.With("from", "raft"), mute: true}
 }
 
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
@@ -28,7 +34,7 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	switch {
 	case level == hclog.Trace:
 		at -= 4
-	case level == hclog.Error && !namesPeer(args):
+	case level == hclog.Error && !l.mute && !namesPeer(args):
 		at = slog.LevelWarn
 	}
 	if !l.enabled(at) {
@@ -71,7 +77,9 @@ func (l *raftLogger) ImpliedArgs() []any { return l.with }
 func (l *raftLogger) Name() string       { return l.name }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{log: l.log, name: l.name, with: append(append([]any{}, l.with...), args...)}
+	next := *l
+	next.with = append(append([]any{}, l.with...), args...)
+	return &next
 }
 
 func (l *raftLogger) Named(name string) hclog.Logger {
@@ -82,7 +90,9 @@ func (l *raftLogger) Named(name string) hclog.Logger {
 }
 
 func (l *raftLogger) ResetNamed(name string) hclog.Logger {
-	return &raftLogger{log: l.log, name: name, with: l.with}
+	next := *l
+	next.name = name
+	return &next
 }
 
 func (l *raftLogger) SetLevel(hclog.Level)  {}

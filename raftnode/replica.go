@@ -28,10 +28,10 @@ type Config struct {
 	Secrets     []Secret     // the first proves this replica, all are accepted
 	Credentials *Credentials // an operator's own certificates, instead of Secrets
 
-	Join            []string     // gossip addresses of others; given: a cluster may be there to join
-	BootstrapExpect int          // voters that form the cluster; default 1
-	WantedVoters    int          // when the cluster is formed; default BootstrapExpect
-	Settings        fsm.Settings // when the cluster is formed
+	Join            []string      // gossip addresses of others; given: a cluster may be there to join
+	BootstrapExpect int           // voters that form the cluster; default 1
+	WantedVoters    int           // when the cluster is formed; default BootstrapExpect
+	Settings        *fsm.Settings // when the cluster is formed; default: fsm.DefaultSettings
 
 	Multiplier        int    // of Raft's time-outs, 1–10; default 1
 	SnapshotThreshold uint64 // entries between snapshots; default 8192
@@ -313,7 +313,7 @@ func (r *Replica) transport() raft.Transport {
 		Stream:                  r.link.Raft(),
 		MaxPool:                 3,
 		Timeout:                 5 * time.Second * time.Duration(r.c.Multiplier),
-		Logger:                  newRaftLogger(r.log),
+		Logger:                  newTransportLogger(r.log),
 		MsgpackUseNewTimeFormat: true,
 	})
 }
@@ -491,7 +491,10 @@ func (r *Replica) formCommand() fsm.Command {
 	if c.ClusterID == "" && is.Promise != nil {
 		c.ClusterID = is.Promise.ClusterID
 	}
-	settings := r.c.Settings
+	settings := fsm.DefaultSettings()
+	if r.c.Settings != nil {
+		settings = *r.c.Settings
+	}
 	if settings.Voters == 0 {
 		// auto: said once for all, as the replicas that join later expect 1 to form theirs.
 		settings.Voters = r.c.WantedVoters

@@ -143,7 +143,7 @@ func (rs *roster) get(id string) *contact {
 	return p
 }
 
-// heard keers a report that p itself sent, asked or not. Whether p can be reached from
+// heard keeps a report that p itself sent, asked or not. Whether p can be reached from
 // here is for answered and failed to say.
 func (rs *roster) heard(rep Report, now time.Time) {
 	rs.mu.Lock()
@@ -221,27 +221,32 @@ func (rs *roster) update(id string, f func(*contact)) {
 	f(rs.get(id))
 }
 
-// exchange tells every other replica this one's report and keers theirs, once a second.
+// exchange tells every other replica this one's report and keeps theirs, once a second;
+// more often while this replica waits to be in a cluster.
 func (r *Replica) exchange(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
+	defer r.remember()
 	var w watcher
 	for {
+		began := time.Now()
 		r.Ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		r.watchPeers(&w, time.Now())
+		every := time.Second
 		select {
-		case <-ctx.Done():
+		case <-r.formed:
+		default:
+			every = formEvery
+		}
+		if sleep(ctx, every-time.Since(began)) != nil {
 			return
-		case <-t.C:
 		}
 	}
 }
 
 // Ask exchanges reports with every replica this one knows of, in parallel, for at most
-// a second or ctx, and keers the answers. Afterwards Members shows them; one that did
+// a second or ctx, and keeps the answers. Afterwards Members shows them; one that did
 // not answer shows what it last told.
 func (r *Replica) Ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -268,6 +273,9 @@ func (r *Replica) ask(ctx context.Context, id string, mine Report) {
 		// This replica stops, or the caller had enough: nothing is known of the other.
 	default:
 		r.roster.failed(id, r.plain(id, err), now)
+		if refused, ok := errors.AsType[*refusedError](err); ok && errors.Is(err, ErrNameTaken) {
+			r.fail(refused) // by the one that bears it: this replica is the later one
+		}
 	}
 	if err == nil {
 		r.leader.reached(id)
