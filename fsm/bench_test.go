@@ -168,3 +168,33 @@ func BenchmarkApplyBatch(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/command")
 }
+
+// What a cold start does with each entry of its log: 100 workers that report
+// every 10 s, decoded and applied.
+func BenchmarkReplay(b *testing.B) {
+	const workers = 100
+	s := crowd(b, workers, 20)
+	log := make([][]byte, 20_000)
+	for i := range log {
+		c := Command{Origin: FromWorker, Replica: "lb1", Source: "10.0.1.24", Op: OpStatus, Route: JVMRoute(fmt.Sprintf("worker-%04d", i%workers)), Load: 1 + i/workers%100}
+		binary.BigEndian.PutUint64(c.ID[:], uint64(i+1)*0x9e3779b97f4a7c15)
+		var err error
+		if log[i], err = EncodeEntry(Entry{Schema: 1, Time: 2_000 + int64(i)*100, Commands: []Command{c}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		at := s
+		for _, raw := range log {
+			e, err := DecodeEntry(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if at, _, err = Apply(at, e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(log)), "ns/entry")
+}
