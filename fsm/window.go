@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"encoding/binary"
 	"iter"
 	"slices"
 )
@@ -21,7 +22,7 @@ type outcome struct {
 
 // window holds outcomes by id and in order of time. Every command goes through
 // it, and it is the largest part of a busy state, so it is not a tree of single
-// records: outcomes lie in buckets by a checksum of the id, ids in chunks of a
+// records: outcomes lie in buckets by a mix of the id's bits, ids in chunks of a
 // queue, and both in persistent arrays. A copy of the struct is a snapshot.
 type window struct {
 	buckets  slots[[]outcome]
@@ -35,7 +36,12 @@ const chunk = 32
 
 func (w *window) len() int { return int(w.to - w.from) }
 
-func (w *window) bucket(id CommandID) int { return int(castagnoli(id[:]) % slotCount) }
+// bucket mixes all bits of an id into the 12 of a slot: ids need not be random.
+func (w *window) bucket(id CommandID) int {
+	const golden = 0x9e3779b97f4a7c15
+	x := binary.BigEndian.Uint64(id[:8])*golden ^ binary.BigEndian.Uint64(id[8:])
+	return int(x * golden >> 52)
+}
 
 func (w *window) get(id CommandID) *outcome {
 	b := w.buckets.get(w.bucket(id))
