@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/quorate/quorate/fsm"
 )
 
 // Compile makes the table of a state.
 func Compile(s *fsm.State, o Options) *Table {
-	t := &Table{options: o, clock: new(atomic.Uint64)}
+	t := &Table{options: o, shared: new(shared)}
 	b := builder{Table: t, edit: new(edit), first: true}
 	b.state = s
 	b.configure()
@@ -111,81 +110,90 @@ func (b *builder) set(r fsm.JVMRoute, n *fsm.Node) {
 		if had {
 			b.replace(old, &worker{node: old.node})
 			b.nodes.remove(b.edit, string(r))
-			old.node.change(b.Table, func() { old.node.removed, old.node.enabled = true, 0 })
+			old.node.change(b.Table, old.node.leave)
 		}
 		return
 	}
 	next := &worker{}
 	switch {
 	case !had:
-		next.node = newNode(n, b.clock, newTally())
+		next.node = newNode(n, b.shared, newTally())
 		old = &worker{node: next.node}
 	case old.node.Number != n.Number:
-		next.node = newNode(n, b.clock, old.node.tally)
-		old.node.change(b.Table, func() { old.node.removed, old.node.enabled = true, 0 })
+		next.node = newNode(n, b.shared, old.node.tally)
+		old.node.change(b.Table, old.node.leave)
 	default:
 		next.node = old.node
 	}
-	node := next.node
-	balancer := b.known(n.Config.Balancer)
-	if n.Removed == 0 && balancer != nil {
-		next.fill(n, balancer, old)
+	if n.Removed == 0 {
+		next.balancer = b.known(n.Config.Balancer)
 	}
-	if b.replace(old, next) || old.node != node || !had {
+	if had && old.node == next.node && old.balancer == next.balancer && old.fits(n) {
+		next = old // at most the load, the domain or the address changed
+	} else {
+		if next.balancer != nil {
+			next.fill(n, old)
+		}
+		b.replace(old, next)
 		b.nodes.put(b.edit, string(r), next)
 	}
-	count := 0
-	for i := range next.entries {
-		if next.entries[i].status == enabled {
-			count++
-		}
-	}
+	node := next.node
 	node.record.Store(n)
-	node.balancer.Store(balancer)
-	set := func() {
+	node.balancer.Store(next.balancer)
+	come := func() {
 		node.removed = n.Removed != 0
 		node.carried = b.options.Carries == nil || b.options.Carries(n.Config.Type)
-		node.enabled = count
+		node.enabled = next.enabled
 		node.load = n.Load
 		if n.New {
 			node.load = -1
 		}
 	}
 	if b.first {
-		set()
+		come()
 		node.settle()
 		return
 	}
-	node.change(b.Table, set)
+	node.change(b.Table, come)
+}
+
+// fits says whether the entries of w are those of n.
+func (w *worker) fits(n *fsm.Node) bool {
+	if n.Removed != 0 || len(n.Linger) > 0 || len(n.VHosts) != len(w.vhosts) {
+		return false
+	}
+	rest := w.entries
+	for i := range n.VHosts {
+		v := &n.VHosts[i]
+		if len(v.Contexts) > len(rest) || !slices.Equal(w.vhosts[i].as, v.Aliases) {
+			return false
+		}
+		for j := range v.Contexts {
+			c := &v.Contexts[j]
+			if e := &rest[j]; e.place != (place{v.ID, c.Path}) || e.status != status(n.Effective(c)) {
+				return false
+			}
+		}
+		rest = rest[len(v.Contexts):]
+	}
+	return len(rest) == 0
 }
 
 // fill lists the contexts of n. Aliases that are as they were keep their place in
 // memory.
-func (w *worker) fill(n *fsm.Node, balancer *Balancer, old *worker) {
+func (w *worker) fill(n *fsm.Node, old *worker) {
 	size := len(n.Linger)
 	for i := range n.VHosts {
 		size += len(n.VHosts[i].Contexts)
 	}
 	w.entries = make([]entry, 0, size)
 	w.vhosts = make([]*aliases, 0, len(n.VHosts)+len(n.Linger))
-	add := func(names *aliases, place place, key int64, s status) {
-		if !strings.HasPrefix(string(place.path), "/") || len(place.path) > maxContext {
-			return // no request can match it
-		}
-		w.entries = append(w.entries, entry{
-			candidate: candidate{node: w.node, key: n.Number<<24 | key, status: s},
-			path:      string(place.path),
-			place:     place,
-			balancer:  balancer,
-			aliases:   names,
-		})
-	}
 	for i := range n.VHosts {
 		v := &n.VHosts[i]
 		names := w.vhost(v.Aliases, old)
 		for j := range v.Contexts {
 			c := &v.Contexts[j]
-			add(names, place{v.ID, c.Path}, int64(v.ID), status(n.Effective(c)))
+			w.add(names, place{v.ID, c.Path}, int64(v.ID), status(n.Effective(c)))
 		}
 	}
 	for i := range n.Linger {
@@ -196,12 +204,26 @@ func (w *worker) fill(n *fsm.Node, balancer *Balancer, old *worker) {
 			s = stopped
 		}
 		if !w.covers(n, names, l.Path) {
-			add(names, place{-1 - i, l.Path}, 1<<23|int64(i), s)
+			w.add(names, place{-1 - i, l.Path}, 1<<23|int64(i), s)
 		}
 	}
 	if !slices.IsSortedFunc(w.entries, compareEntries) {
 		slices.SortFunc(w.entries, compareEntries)
 	}
+}
+
+func (w *worker) add(names *aliases, at place, key int64, s status) {
+	if at.path[0] != '/' || len(at.path) > maxContext {
+		return // no request can match it
+	}
+	if s == enabled {
+		w.enabled++
+	}
+	w.entries = append(w.entries, entry{
+		candidate: candidate{node: w.node, key: w.node.Number<<24 | key, status: s},
+		aliases:   names,
+		place:     at,
+	})
 }
 
 // covers says whether a vhost of n with one of the aliases has the path already:
@@ -228,76 +250,77 @@ func (w *worker) vhost(as []string, old *worker) *aliases {
 	return a
 }
 
-func compareEntries(a, b entry) int {
-	return cmp.Or(cmp.Compare(a.key, b.key), strings.Compare(a.path, b.path))
+func compareEntries(a, b entry) int { return a.compare(&b) }
+
+func (x *entry) compare(y *entry) int {
+	if x.key != y.key {
+		return cmp.Compare(x.key, y.key)
+	}
+	return strings.Compare(string(x.place.path), string(y.place.path))
 }
 
-// replace puts the entries of next in the place of those of old, and says whether
-// that changed any.
-func (b *builder) replace(old, next *worker) (changed bool) {
+// replace puts the entries of next in the place of those of old.
+func (b *builder) replace(old, next *worker) {
 	if !slices.Equal(old.vhosts, next.vhosts) {
-		changed = true
 		b.name(old.vhosts, -1)
 		b.name(next.vhosts, +1)
 	}
-	// Both lists are sorted. First what goes, so that a key is free again.
-	for i, j := 0, 0; i < len(old.entries); i++ {
-		was := &old.entries[i]
-		for j < len(next.entries) && compareEntries(next.entries[j], *was) < 0 {
-			j++
-		}
-		if j < len(next.entries) && compareEntries(next.entries[j], *was) == 0 {
-			is := &next.entries[j]
-			is.context = was.context
-			if is.balancer == was.balancer && is.aliases.equal(was.aliases) {
-				continue
+	was, is := old.entries, next.entries // both sorted
+	for len(was) > 0 || len(is) > 0 {
+		switch order := compareFirst(was, is); {
+		case order < 0:
+			b.take(old.balancer, &was[0])
+			was[0].node.tally.forget(was[0].place)
+			was = was[1:]
+		case order > 0:
+			is[0].context = is[0].node.tally.context(is[0].place)
+			b.give(next.balancer, &is[0])
+			is = is[1:]
+		default:
+			x, y := &was[0], &is[0]
+			y.context = x.context
+			if x.status != y.status || old.balancer != next.balancer || !x.aliases.equal(y.aliases) {
+				b.take(old.balancer, x)
+				b.give(next.balancer, y)
 			}
-		} else {
-			was.node.tally.forget(was.place)
+			was, is = was[1:], is[1:]
 		}
-		b.take(was)
-		changed = true
 	}
-	for i, j := 0, 0; j < len(next.entries); j++ {
-		is := &next.entries[j]
-		for i < len(old.entries) && compareEntries(old.entries[i], *is) < 0 {
-			i++
-		}
-		if i < len(old.entries) {
-			was := &old.entries[i]
-			if compareEntries(*was, *is) == 0 && was.candidate == is.candidate && was.balancer == is.balancer && was.aliases.equal(is.aliases) {
-				continue
-			}
-		}
-		if is.context == nil {
-			is.context = is.node.tally.context(is.place)
-		}
-		b.give(is)
-		changed = true
-	}
-	return changed
 }
 
-func (b *builder) give(x *entry) {
-	g, ok := b.paths.get(x.path)
+// compareFirst compares the first entries of two lists; an empty one comes last.
+func compareFirst(a, b []entry) int {
+	switch {
+	case len(a) == 0:
+		return +1
+	case len(b) == 0:
+		return -1
+	}
+	return a[0].compare(&b[0])
+}
+
+func (b *builder) give(to *Balancer, x *entry) {
+	path := string(x.place.path)
+	g, ok := b.paths.get(path)
 	if !ok {
-		g = &group{path: x.path, owner: b.edit}
-		b.deeper(x.path, +1)
+		g = &group{path: path, owner: b.edit}
+		b.deeper(path, +1)
 	}
-	b.paths.put(b.edit, x.path, g.with(b.edit, x))
+	b.paths.put(b.edit, path, g.with(b.edit, to, x))
 }
 
-func (b *builder) take(x *entry) {
-	g, ok := b.paths.get(x.path)
+func (b *builder) take(from *Balancer, x *entry) {
+	path := string(x.place.path)
+	g, ok := b.paths.get(path)
 	if !ok {
 		return
 	}
-	if g = g.without(b.edit, x); g != nil {
-		b.paths.put(b.edit, x.path, g)
+	if g = g.without(b.edit, from, x); g != nil {
+		b.paths.put(b.edit, path, g)
 		return
 	}
-	b.paths.remove(b.edit, x.path)
-	b.deeper(x.path, -1)
+	b.paths.remove(b.edit, path)
+	b.deeper(path, -1)
 }
 
 func (b *builder) deeper(path string, d int32) {

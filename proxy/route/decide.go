@@ -56,8 +56,8 @@ func Decide(t *Table, f *Facts) Decision { return decide(t, f, nil) }
 // decide is Decide. A trace hears each step; nil costs nothing.
 func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 	r := t.rule(f.host, f.Path.Match)
-	where := t.searchFor(f.host, r)
-	g := t.longest(f.Path.Match, &where)
+	e := election{tried: f.tried, det: t.settings.Deterministic}
+	g := t.find(&e.where, f.host, f.Path.Match, r)
 	if f.Path.Collapsed != "" && !t.agrees(f, r, g) {
 		d.refuse(EmptySegment, http.StatusBadRequest)
 		return d
@@ -80,7 +80,7 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 		}
 	}
 	if tr != nil {
-		tr.contexts(t, f, &where, g)
+		tr.contexts(t, f, &e.where, g)
 	}
 	if g == nil {
 		d.refuse(NoContext, orElse(t.settings.NoContextStatus, http.StatusNotFound))
@@ -88,11 +88,11 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 	}
 	d.Path = g.path
 
-	e, ok := t.balancerFor(f, g, &where)
+	ok := t.chooseBalancer(&e, f, g)
 	d.Session, d.Wanted = e.session.base(), e.session.route
 	if !ok {
 		if tr != nil {
-			tr.unavailable(g, &where, &e)
+			tr.unavailable(g, &e)
 		}
 		d.refuse(Unavailable, orElse(t.settings.UnavailableStatus, http.StatusServiceUnavailable))
 		d.RetryAfter = 1
@@ -100,7 +100,7 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 	}
 	d.Balancer, d.Policy = e.balancer, e.policy
 	best := t.own(&e)
-	d.Wanted, d.Sticky = e.wants(), best != nil
+	d.Wanted = e.wants()
 	if tr != nil {
 		tr.session(&e)
 		tr.own(t, &e, best)
@@ -118,7 +118,7 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 		}
 		return d
 	}
-	d.Node, d.Context = best.node, best.context
+	d.Node, d.Context, d.Sticky = best.node, best.context, best.node == e.node
 	d.Changed = d.Wanted != "" && d.Node.Route != d.Wanted
 	d.Strip = e.policy.Remove && e.known && d.Changed && (e.domain == "" || d.Node.domain() != e.domain)
 	return d
@@ -139,65 +139,81 @@ func (t *Table) agrees(f *Facts, r *rule, g *group) bool {
 	if t.rule(f.host, f.Path.Collapsed) != r {
 		return false
 	}
-	where := t.searchFor(f.host, r)
-	return t.longest(f.Path.Collapsed, &where) == g
+	return t.find(&search{}, f.host, f.Path.Collapsed, r) == g
 }
 
-// balancerFor returns the first balancer, in order of creation, in which the
-// session's route names a node and the path has eligible contexts; else that of
-// the first eligible context (spec/routing.md §0.3). ok is false if no context is
-// eligible.
-func (t *Table) balancerFor(f *Facts, g *group, where *search) (e election, ok bool) {
-	var first int64
+// chooseBalancer fills in e for the first balancer, in order of creation, in which
+// the session's route names a node and the path has eligible contexts; else for
+// that of the first eligible context (spec/routing.md §0.3). It returns false if
+// no context is eligible.
+func (t *Table) chooseBalancer(e *election, f *Facts, g *group) bool {
+	if g.parts[0].balancer == g.parts[len(g.parts)-1].balancer {
+		e.enter(t, f, g.parts)
+		return e.anyEligible()
+	}
+	return t.chooseAmong(e, f, g)
+}
+
+// chooseAmong is chooseBalancer where there are several.
+func (t *Table) chooseAmong(e *election, f *Facts, g *group) (ok bool) {
+	blank, first := *e, int64(0)
 	for rest := g.parts; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].balancer == rest[0].balancer {
 			n++
 		}
-		x := election{facts: f, where: where, parts: rest[:n], balancer: rest[0].balancer, det: t.settings.Deterministic}
+		x := blank
+		x.enter(t, f, rest[:n])
 		rest = rest[n:]
-		x.policy = x.balancer.Policy()
-		x.session = sessionOf(f, x.policy)
-		if x.policy.Sticky {
-			x.lookUp(t)
-		} else {
-			x.session.route = ""
-		}
-		key, eligible := x.firstEligible(len(g.parts) == n)
-		if !eligible {
-			if e.session.id == "" {
-				e.session = x.session // for the log
-			}
-			continue
-		}
-		if x.named {
-			return x, true
-		}
-		if !ok || key < first {
-			e, ok, first = x, true, key
+		switch key, eligible := x.firstEligible(); {
+		case eligible && x.named:
+			*e = x
+			return true
+		case eligible && (!ok || key < first):
+			*e, ok, first = x, true, key
+		case !ok && e.session.id == "":
+			e.session = x.session // to be told, should none be eligible
 		}
 	}
-	return e, ok
+	return ok
 }
 
-// firstEligible returns the key of the first eligible context. alone: nobody
-// compares keys, it is enough that there is one.
-func (e *election) firstEligible(alone bool) (key int64, ok bool) {
+// enter sets the election among the parts of one balancer.
+func (e *election) enter(t *Table, f *Facts, parts []part) {
+	e.parts, e.balancer = parts, parts[0].balancer
+	e.policy = e.balancer.Policy()
+	e.session.read(f, e.policy)
+	if e.policy.Sticky {
+		e.lookUp(t)
+	} else {
+		e.session.route = ""
+	}
+}
+
+func (e *election) anyEligible() bool {
+	for i := range e.parts {
+		p := &e.parts[i]
+		if e.where.admits(p) && (len(p.on) > 0 || p.disabled > 0 && e.session.id != "") {
+			return true
+		}
+	}
+	_, ok := e.firstEligible()
+	return ok
+}
+
+// firstEligible returns the lowest key of what is eligible.
+func (e *election) firstEligible() (key int64, ok bool) {
 	for i := range e.parts {
 		p := &e.parts[i]
 		if !e.where.admits(p) {
 			continue
 		}
-		if alone && (p.enabled > 0 || p.disabled > 0 && e.session.id != "") {
-			return 0, true
-		}
-		for j := range p.list {
-			c := &p.list[j]
-			if e.eligible(c) {
-				if !ok || c.key < key {
+		for _, list := range p.lists() {
+			for j := range list {
+				if c := &list[j]; e.eligible(c) && (!ok || c.key < key) {
 					key, ok = c.key, true
+					break // the others of the list come later
 				}
-				break
 			}
 		}
 	}
@@ -271,7 +287,7 @@ func (t *Table) own(e *election) *candidate {
 		if e.takes(c) {
 			return c
 		}
-		if c != nil && c.node.class.Load() < out && !e.facts.avoids(c.node) {
+		if c != nil && c.node.class() < out && !e.avoids(c) {
 			e.last = c // suspect: for want of better
 		}
 	}
@@ -296,11 +312,13 @@ func (e *election) of(n *Node) (best *candidate) {
 		if !e.where.admits(p) {
 			continue
 		}
-		at, _ := p.find(n.Number << 24)
-		for ; at < len(p.list) && p.list[at].node == n; at++ {
-			c := &p.list[at]
-			if c.status != stopped && (best == nil || c.status < best.status) {
-				best = c
+		for _, list := range p.lists() {
+			at, _ := find(list, n.Number<<24)
+			for ; at < len(list) && list[at].node == n; at++ {
+				c := &list[at]
+				if c.status != stopped && (best == nil || c.status < best.status) {
+					best = c
+				}
 			}
 		}
 	}
@@ -309,11 +327,11 @@ func (e *election) of(n *Node) (best *candidate) {
 
 // takes says whether a session's own node can have it.
 func (e *election) takes(c *candidate) bool {
-	return c != nil && c.node.class.Load() <= standby && !e.facts.avoids(c.node)
+	return c != nil && c.node.class() <= standby && !e.avoids(c)
 }
 
 func (t *Table) remembered(r string) (domain string, ok bool) {
-	if w, there := t.nodes.get(r); there && w.node.class.Load() != gone {
+	if w, there := t.nodes.get(r); there && w.node.class()&gone == 0 {
 		return "", false // a node of another balancer
 	}
 	return t.state.Remembered(fsm.JVMRoute(r))

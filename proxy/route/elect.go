@@ -2,14 +2,15 @@ package route
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // election is a choice among the contexts that one balancer has at one path.
 type election struct {
-	facts    *Facts
-	where    *search
+	where    search
+	tried    []*Node // not to be chosen
 	parts    []part
 	balancer *Balancer
 	policy   *Policy
@@ -108,26 +109,31 @@ func (e *election) elect(end int) (best *candidate, pass int) {
 		if !e.where.admits(p) {
 			continue
 		}
-		for j := range p.list {
-			c := &p.list[j]
-			at := e.pass(c)
-			if at > pass || at >= end || e.facts.avoids(c.node) {
-				continue
-			}
-			r := rank{last: c.node.last.Load(), key: c.key}
-			switch {
-			case hashed:
-				r.value = math.MaxUint64 - mix(session, c.node.routeHash)
-				r.last, r.key = 0, 0
-			case c.node.class.Load()&standby == 0:
-				r.value = c.node.value.Load()
-			}
-			if at < pass || r.before(&bestRank) || hashed && r.value == bestRank.value && c.node.Route < best.node.Route {
-				best, pass, bestRank = c, at, r
+		for _, list := range p.lists() {
+			for j := range list {
+				c := &list[j]
+				at := e.pass(c)
+				if at > pass || at >= end || e.avoids(c) {
+					continue
+				}
+				var r rank
+				switch {
+				case hashed:
+					r.value = math.MaxUint64 - mix(session, c.node.routeHash)
+				default:
+					r = rank{value: c.node.value(), last: c.node.last.Load(), key: c.key}
+				}
+				if at < pass || r.before(&bestRank) || hashed && r == bestRank && c.node.Route < best.node.Route {
+					best, pass, bestRank = c, at, r
+				}
 			}
 		}
 	}
 	return best, pass
+}
+
+func (e *election) avoids(c *candidate) bool {
+	return len(e.tried) > 0 && slices.Contains(e.tried, c.node)
 }
 
 // hashed says whether the session alone decides who wins.
@@ -152,7 +158,7 @@ func (r *rank) before(o *rank) bool {
 
 // pass returns the pass in which a candidate takes part, passes for none.
 func (e *election) pass(c *candidate) int {
-	class := c.node.class.Load()
+	class := c.node.class()
 	if class >= out || c.status > disabled {
 		return passes
 	}
@@ -181,42 +187,33 @@ func (e *election) pass(c *candidate) int {
 // fresh is elect for a request without a session, which is most elections: only
 // what is enabled counts, and passes and values compare as one number.
 func (e *election) fresh() (best *candidate, pass int) {
-	bestClass, bestValue, bestLast := out, uint64(0), uint64(0)
+	bestRank, bestLast := uint64(out)<<classShift-1, uint64(0)
 	for i := range e.parts {
 		p := &e.parts[i]
-		if p.enabled == 0 || !e.where.admits(p) {
+		if !e.where.admits(p) {
 			continue
 		}
-		for j := range p.list {
-			c := &p.list[j]
-			n := c.node
-			class := n.class.Load()
-			if c.status != enabled || class > bestClass || class >= out {
+		for j, at := range p.at {
+			r := at.rank.Load()
+			if r > bestRank {
 				continue
 			}
-			value, last := n.value.Load(), n.last.Load()
-			if class&standby != 0 {
-				value = 0
-			}
-			if class == bestClass {
-				if value > bestValue || value == bestValue && (last > bestLast || last == bestLast && c.key > best.key) {
-					continue
-				}
-			}
-			if len(e.facts.tried) > 0 && e.facts.avoids(n) {
+			c, last := &p.on[j], at.last.Load()
+			if r == bestRank && best != nil && (last > bestLast || last == bestLast && c.key > best.key) || e.avoids(c) {
 				continue
 			}
-			best, bestClass, bestValue, bestLast = c, class, value, last
+			best, bestRank, bestLast = c, r, last
 		}
 	}
-	switch {
-	case best == nil:
+	if best == nil {
 		return nil, passes
-	case bestClass&suspect != 0:
-		return best, passSuspects + passEnabled + int(bestClass&standby)
-	default:
-		return best, passEnabled + int(bestClass)
 	}
+	c := class(bestRank >> classShift)
+	pass = passEnabled + int(c&standby)
+	if c&suspect != 0 {
+		pass += passSuspects
+	}
+	return best, pass
 }
 
 // mix makes one number of a session's and a route's hash, evenly (the finalizer

@@ -69,7 +69,7 @@ func (tr *trace) rule(r *rule) {
 }
 
 func (tr *trace) contexts(t *Table, f *Facts, s *search, g *group) {
-	if s.byHost && t.longest(f.Path.Match, &search{}) != g {
+	if s.byHost {
 		if _, known := t.aliases.get(s.host); known {
 			tr.add("host", "%s: only contexts of this alias count", s.host)
 		} else {
@@ -108,12 +108,11 @@ func prefixes(path string) func(yield func(string) bool) {
 }
 
 // unavailable says what each worker has at a path that has nothing for this request.
-func (tr *trace) unavailable(g *group, s *search, e *election) {
+func (tr *trace) unavailable(g *group, e *election) {
 	var list []string
 	for i := range g.parts {
-		if p := &g.parts[i]; s.admits(p) {
-			for j := range p.list {
-				c := &p.list[j]
+		if p := &g.parts[i]; e.where.admits(p) {
+			for _, c := range p.off {
 				list = append(list, fmt.Sprintf("%s on %s", c.status, c.node.Route))
 			}
 		}
@@ -179,13 +178,13 @@ func (tr *trace) own(t *Table, e *election, best *candidate) {
 func (e *election) whyNot() string {
 	c, r := e.of(e.node), e.node.Route
 	switch {
-	case e.facts.avoids(e.node):
+	case slices.Contains(e.tried, e.node):
 		return r + " was tried already"
 	case c != nil:
 		return r + " " + e.node.state()
 	}
 	for i := range e.parts {
-		for _, c := range e.parts[i].list {
+		for _, c := range e.parts[i].off {
 			if c.node == e.node {
 				return fmt.Sprintf("%s has %s %s", r, c.context.Path, c.status)
 			}
@@ -199,10 +198,11 @@ func (e *election) neighbours() string {
 	var list []string
 	for i := range e.parts {
 		p := &e.parts[i]
-		for j := range p.list {
-			c := &p.list[j]
-			if e.where.admits(p) && e.pass(c) == passDomain && !e.facts.avoids(c.node) {
-				list = append(list, c.node.Route)
+		for _, cs := range p.lists() {
+			for j := range cs {
+				if c := &cs[j]; e.where.admits(p) && e.pass(c) == passDomain && !e.avoids(c) {
+					list = append(list, c.node.Route)
+				}
 			}
 		}
 	}
@@ -218,7 +218,7 @@ func (tr *trace) chosen(e *election, best *candidate, why Reason) {
 		return
 	}
 	only := ""
-	switch class := best.node.class.Load(); {
+	switch class := best.node.class(); {
 	case class&suspect != 0:
 		only = "all are suspect; "
 	case best.status == disabled && e.pass(best) != passDomain:
@@ -231,6 +231,8 @@ func (tr *trace) chosen(e *election, best *candidate, why Reason) {
 		tr.add("choose", "%sits own: %s", only, best.node.Route)
 	case e.hashed():
 		tr.add("choose", "%srendezvous of session %s: %s", only, e.session.base(), best.node.Route)
+	case best.node.class()&standby != 0:
+		tr.add("choose", "%sleast recently elected: %s", only, best.node.Route)
 	default:
 		tr.add("choose", "%slowest share of its load: %s", only, best.node.Route)
 	}

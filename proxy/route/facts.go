@@ -1,7 +1,6 @@
 package route
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -24,10 +23,6 @@ func NewFacts(host string, path Path, cookies []string) Facts {
 // included.
 func (f *Facts) Avoid(n *Node) {
 	f.tried = append(f.tried, n)
-}
-
-func (f *Facts) avoids(n *Node) bool {
-	return slices.Contains(f.tried, n)
 }
 
 // hostOf cuts port and trailing dot and lowers the case (spec/routing.md §0.2).

@@ -9,7 +9,7 @@ import (
 
 // group is all there is at one context path, on any node and vhost. Its parts
 // are ordered by balancer (in order of creation) and then by their first
-// candidate, so an election runs over neighbouring memory.
+// candidate, so a balancer's are neighbours.
 type group struct {
 	path  string
 	parts []part
@@ -20,9 +20,10 @@ type group struct {
 type part struct {
 	balancer *Balancer
 	aliases  *aliases
-	enabled  int // how many of the candidates are so
-	disabled int
-	list     []candidate // by key
+	at       []*standing // of the nodes of on: all that most elections read
+	on       []candidate // what is enabled, by key
+	off      []candidate // what is not, by key
+	disabled int         // how many of off are so
 	owner    *edit
 }
 
@@ -71,38 +72,49 @@ func (g *group) own(e *edit) *group {
 	return &group{path: g.path, parts: slices.Clone(g.parts), owner: e}
 }
 
-// with returns the group with a candidate more, or in another status.
-func (g *group) with(e *edit, x *entry) *group {
+// with returns the group with a candidate more.
+func (g *group) with(e *edit, b *Balancer, x *entry) *group {
 	g = g.own(e)
-	i := g.find(x)
+	i := g.find(b, x.aliases)
 	if i < 0 {
-		g.parts = append(g.parts, part{balancer: x.balancer, aliases: x.aliases, owner: e})
+		g.parts = append(g.parts, part{balancer: b, aliases: x.aliases, owner: e})
 		i = len(g.parts) - 1
 	}
 	p := &g.parts[i]
 	p.own(e)
-	at, there := p.find(x.key)
-	if there {
-		p.count(p.list[at].status, -1)
-		p.list[at] = x.candidate
+	if x.status == enabled {
+		at, _ := find(p.on, x.key)
+		p.on = slices.Insert(p.on, at, x.candidate)
+		p.at = slices.Insert(p.at, at, x.node.standing)
 	} else {
-		p.list = slices.Insert(p.list, at, x.candidate)
+		at, _ := find(p.off, x.key)
+		p.off = slices.Insert(p.off, at, x.candidate)
 	}
-	p.count(x.status, +1)
+	if x.status == disabled {
+		p.disabled++
+	}
 	g.sort()
 	return g
 }
 
 // without returns the group with a candidate less, nil if it was the last.
-func (g *group) without(e *edit, x *entry) *group {
+func (g *group) without(e *edit, b *Balancer, x *entry) *group {
 	g = g.own(e)
-	i := g.find(x)
+	i := g.find(b, x.aliases)
 	p := &g.parts[i]
 	p.own(e)
-	at, _ := p.find(x.key)
-	p.count(p.list[at].status, -1)
-	p.list = slices.Delete(p.list, at, at+1)
-	if len(p.list) == 0 {
+	if x.status == enabled {
+		at, _ := find(p.on, x.key)
+		p.on = slices.Delete(p.on, at, at+1)
+		p.at = slices.Delete(p.at, at, at+1)
+	} else {
+		at, _ := find(p.off, x.key)
+		p.off = slices.Delete(p.off, at, at+1)
+	}
+	if x.status == disabled {
+		p.disabled--
+	}
+	if len(p.on)+len(p.off) == 0 {
 		g.parts = slices.Delete(g.parts, i, i+1)
 	}
 	if len(g.parts) == 0 {
@@ -112,10 +124,13 @@ func (g *group) without(e *edit, x *entry) *group {
 	return g
 }
 
-func (g *group) find(x *entry) int {
-	return slices.IndexFunc(g.parts, func(p part) bool {
-		return p.balancer == x.balancer && p.aliases.equal(x.aliases)
-	})
+func (g *group) find(b *Balancer, a *aliases) int {
+	for i := range g.parts {
+		if p := &g.parts[i]; p.balancer == b && p.aliases.equal(a) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (g *group) sort() {
@@ -123,25 +138,40 @@ func (g *group) sort() {
 		return
 	}
 	slices.SortFunc(g.parts, func(a, b part) int {
-		return cmp.Or(cmp.Compare(a.balancer.Number, b.balancer.Number), cmp.Compare(a.list[0].key, b.list[0].key))
+		return cmp.Or(cmp.Compare(a.balancer.Number, b.balancer.Number), cmp.Compare(a.first(), b.first()))
 	})
 }
 
 func (p *part) own(e *edit) {
 	if p.owner != e {
-		p.list, p.owner = slices.Clone(p.list), e
+		p.at, p.on, p.off, p.owner = roomy(p.at), roomy(p.on), roomy(p.off), e
 	}
 }
 
-func (p *part) find(key int64) (int, bool) {
-	return slices.BinarySearchFunc(p.list, key, func(c candidate, key int64) int { return cmp.Compare(c.key, key) })
+// roomy copies a list with room for one more.
+func roomy[T any](list []T) []T { return append(make([]T, 0, len(list)+1), list...) }
+
+// first is the lowest key of the part.
+func (p *part) first() int64 {
+	if len(p.on) == 0 || len(p.off) > 0 && p.off[0].key < p.on[0].key {
+		return p.off[0].key
+	}
+	return p.on[0].key
 }
 
-func (p *part) count(s status, d int) {
-	switch s {
-	case enabled:
-		p.enabled += d
-	case disabled:
-		p.disabled += d
+// lists are all candidates of the part.
+func (p *part) lists() [2][]candidate { return [2][]candidate{p.on, p.off} }
+
+// find returns where a key is in a list, or belongs.
+func find(list []candidate, key int64) (int, bool) {
+	low, high := 0, len(list)
+	for low < high {
+		mid := int(uint(low+high) >> 1)
+		if list[mid].key < key {
+			low = mid + 1
+		} else {
+			high = mid
+		}
 	}
+	return low, low < len(list) && list[low].key == key
 }

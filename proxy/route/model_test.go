@@ -15,6 +15,7 @@ type world struct {
 	state *fsm.State
 	table *Table
 	now   int64
+	local bool // a node was laid over the table
 }
 
 func newWorld() *world {
@@ -98,16 +99,21 @@ func dump(t *Table) string {
 	}
 	t.paths.each(func(path string, g *group) {
 		for i, p := range g.parts {
-			for _, c := range p.list {
-				lines = append(lines, fmt.Sprintf("%s %d %s#%d %v %d/%d: %s %x %s %s", path, i, p.balancer.Name, p.balancer.Number,
-					p.aliases.names, p.enabled, p.disabled, c.node.Route, c.key, c.status, c.context.Path))
+			for j, at := range p.at {
+				if at != p.on[j].node.standing {
+					lines = append(lines, "on and at differ")
+				}
+			}
+			for j, c := range slices.Concat(p.on, p.off) {
+				lines = append(lines, fmt.Sprintf("%s %d %s#%d %v %d/%d %d: %s %x %s %s", path, i, p.balancer.Name, p.balancer.Number,
+					p.aliases.names, len(p.on), p.disabled, j, c.node.Route, c.key, c.status, c.context.Path))
 			}
 		}
 	})
 	sorted(fmt.Sprintf("paths %d", t.paths.size))
 	t.nodes.each(func(route string, w *worker) {
 		n := w.node
-		lines = append(lines, fmt.Sprintf("%s %d load %d enabled %d removed %t class %d", route, n.Number, n.load, n.enabled, n.removed, n.class.Load()))
+		lines = append(lines, fmt.Sprintf("%s %d load %d enabled %d removed %t class %d", route, n.Number, n.load, n.enabled, n.removed, n.class()))
 	})
 	sorted("nodes")
 	t.aliases.each(func(a string, n int) { lines = append(lines, fmt.Sprint(a, n)) })

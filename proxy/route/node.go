@@ -12,22 +12,19 @@ import (
 // table share it, so it is the same from CONFIG until the node is forgotten. A
 // worker that registers anew is a new Node.
 type Node struct {
-	// What an election reads of each candidate: one cache line.
-	class atomic.Uint32
-	value atomic.Uint64 // (elected - old) * 1000 / load + lbstatus
-	last  atomic.Uint64 // when it was last elected, on the counter of the table; 0 never
+	*standing
 
 	Number int64 // order of registration
 	Route  string
 
 	routeHash uint64
-	clock     *atomic.Uint64 // counts the elections of all nodes
+	shared    *shared
 	record    atomic.Pointer[fsm.Node]
 	balancer  atomic.Pointer[Balancer]
 	inFlight  atomic.Int64
 	tally     *tally // shared with earlier registrations of the route
 
-	mu      sync.Mutex // guards what follows, and writing class, value and last
+	mu      sync.Mutex // guards what follows, and writing rank and last
 	load    int        // as committed, or as said to this replica without a leader; -1 while new
 	enabled int        // contexts that take everything
 	carried bool       // this version speaks the node's protocol
@@ -38,22 +35,58 @@ type Node struct {
 	status  uint64 // mod_cluster's lbstatus
 }
 
-// The classes, the better the lower. Suspicion comes after all else that works,
-// since an election takes a suspect only if there is nothing better.
+// standing is what an election reads of each candidate. Those of nodes that
+// registered one after the other lie side by side, four in a cache line: an
+// election over 50 nodes would else fetch 50 lines.
+type standing struct {
+	rank atomic.Uint64 // class, then value = (elected - old) * 1000 / load + lbstatus
+	last atomic.Uint64 // when it was last elected, on the counter of the table; 0 never
+}
+
+// shared is what all versions of a table have in common.
+type shared struct {
+	clock atomic.Uint64 // elections so far
+
+	mu   sync.Mutex
+	free []standing // for nodes to come
+}
+
+func (s *shared) standing() *standing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.free) == 0 {
+		s.free = make([]standing, 64)
+	}
+	at := &s.free[0]
+	s.free = s.free[1:]
+	return at
+}
+
+// class says whether a node can be chosen, the better the lower: the upper bits of
+// its rank. Suspicion is a bit beside up or standby: an election takes a suspect
+// only if there is nothing better.
+type class uint64
+
 const (
-	up      uint32 = 0
-	standby uint32 = 1
-	suspect uint32 = 2 // a bit beside up or standby
-	out     uint32 = 4 // down, new, or of a protocol we do not speak
-	gone    uint32 = 8 // removed
+	up      class = 0
+	standby class = 1
+	suspect class = 2
+	out     class = 4 // down, new, or of a protocol we do not speak
+	gone    class = 8 // removed
 )
 
-func newNode(n *fsm.Node, clock *atomic.Uint64, t *tally) *Node {
+const classShift = 60
+
+func (n *standing) class() class  { return class(n.rank.Load() >> classShift) }
+func (n *standing) value() uint64 { return n.rank.Load() & (1<<classShift - 1) }
+
+func newNode(n *fsm.Node, s *shared, t *tally) *Node {
 	return &Node{
+		standing:  s.standing(),
 		Number:    n.Number,
 		Route:     string(n.Route),
 		routeHash: xxhash.Sum64String(string(n.Route)),
-		clock:     clock,
+		shared:    s,
 		tally:     t,
 		load:      -1,
 	}
@@ -63,7 +96,7 @@ func newNode(n *fsm.Node, clock *atomic.Uint64, t *tally) *Node {
 func (n *Node) Record() *fsm.Node { return n.record.Load() }
 
 // Suspect says whether this replica has found the node unreachable.
-func (n *Node) Suspect() bool { return n.class.Load()&suspect != 0 }
+func (n *Node) Suspect() bool { return n.class()&suspect != 0 }
 
 // Load is -1 out of service or not yet reported, 0 standby, 1 busy … 100 idle.
 func (n *Node) Load() int {
@@ -89,10 +122,10 @@ func (n *Node) Usable() bool {
 	return n.usable()
 }
 
-func (n *Node) usable() bool { return n.class.Load() <= standby && n.enabled > 0 }
+func (n *Node) usable() bool { return n.class() <= standby && n.enabled > 0 }
 
-// change runs f, which may write what mu guards, and settles class and value
-// after it. A node that becomes usable starts with the mean of the others: its
+// change runs f, which may write what mu guards, and settles the rank after
+// it. A node that becomes usable starts with the mean of the others: its
 // share, not everything (design.md §7).
 func (n *Node) change(t *Table, f func()) {
 	n.mu.Lock()
@@ -111,26 +144,28 @@ func (n *Node) change(t *Table, f func()) {
 	n.mu.Unlock()
 }
 
+// leave is a change: the registration is over.
+func (n *Node) leave() { n.removed, n.enabled = true, 0 }
+
 func (n *Node) settle() {
-	var c uint32
+	var (
+		c     class
+		value uint64 // a standby is chosen by its last election alone
+	)
 	switch {
 	case n.removed:
-		n.class.Store(gone)
-		return
+		c = gone
 	case !n.carried || n.load < 0:
 		c = out
 	case n.load == 0:
 		c = standby
+	default:
+		value = n.status + n.share()
 	}
 	if n.suspect {
 		c |= suspect
 	}
-	n.class.Store(c)
-	v := n.status
-	if n.load > 0 {
-		v += n.share()
-	}
-	n.value.Store(v)
+	n.rank.Store(uint64(c)<<classShift | value)
 }
 
 // share is the node's part of the requests since the last recalculation, per
@@ -140,7 +175,7 @@ func (n *Node) share() uint64 { return (n.elected - n.old) * 1000 / uint64(n.loa
 func (n *Node) count() {
 	n.mu.Lock()
 	n.elected++
-	n.last.Store(n.clock.Add(1))
+	n.last.Store(n.shared.clock.Add(1))
 	n.settle()
 	n.mu.Unlock()
 }

@@ -26,6 +26,7 @@ type Path struct {
 	Collapsed string // Match without its empty segments; "" if it has none
 	Target    string // to be sent: path with parameters and escapes, and the query
 	sent      int    // length of the path in Target
+	params    bool   // there are path parameters
 }
 
 // Sent returns the path to be sent, without the query.
@@ -171,6 +172,7 @@ func parseSegments(target string, end int, o PathOptions) (Path, Reason) {
 		b.WriteString(target[end:])
 		p.Target = b.String()
 	}
+	p.params = strings.Contains(p.Sent(), ";")
 	if empty {
 		p.Collapsed = join(path, buf, collapse(segs))
 	}

@@ -10,17 +10,20 @@ type session struct {
 	cookie bool   // found in a cookie, else in the path
 }
 
-// sessionOf reads the session id: cookie first, then the last parameter of the
+// read looks for the session id: cookie first, then the last parameter of the
 // path, never the query (spec/routing.md §0.3).
-func sessionOf(f *Facts, p *Policy) session {
-	s := session{id: cookieValue(f.Cookies, p.Cookie), cookie: true}
+func (s *session) read(f *Facts, p *Policy) {
+	s.id, s.cookie = cookieValue(f.Cookies, p.Cookie), true
 	if s.id == "" {
-		s = session{id: pathValue(f.Path.Sent(), p.PathParam)}
+		s.cookie = false
+		if !f.Path.params {
+			return
+		}
+		s.id = pathValue(f.Path.Sent(), p.PathParam)
 	}
 	if dot := strings.IndexByte(s.id, '.'); dot >= 0 {
 		s.route = s.id[dot+1:]
 	}
-	return s
 }
 
 // base is the session id without its route: it stays when the session moves.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/quorate/quorate/fsm"
 )
@@ -34,23 +33,23 @@ type Table struct {
 
 	balancers []*Balancer // in order of creation
 	rules     []rule
-	clock     *atomic.Uint64 // elections so far
+	shared    *shared
 }
 
 // worker is what the table holds of one node.
 type worker struct {
-	node    *Node
-	entries []entry    // by key and path
-	vhosts  []*aliases // of each vhost, then of each lingering context
+	node     *Node
+	balancer *Balancer // nil if the node is removed
+	entries  []entry   // by key and path
+	vhosts   []*aliases
+	enabled  int // how many entries are so
 }
 
 // entry is a candidate and where it belongs.
 type entry struct {
 	candidate
-	path     string
-	place    place
-	balancer *Balancer
-	aliases  *aliases
+	aliases *aliases
+	place   place
 }
 
 // State returns the state that the table was made from last. Nodes laid over it
@@ -59,7 +58,7 @@ func (t *Table) State() *fsm.State { return t.state }
 
 // Node returns the node of a route, nil if there is none or it is removed.
 func (t *Table) Node(route string) *Node {
-	if w, ok := t.nodes.get(route); ok && w.node.class.Load() != gone {
+	if w, ok := t.nodes.get(route); ok && w.node.class()&gone == 0 {
 		return w.node
 	}
 	return nil
@@ -69,7 +68,7 @@ func (t *Table) Node(route string) *Node {
 func (t *Table) Nodes() []*Node {
 	list := make([]*Node, 0, t.nodes.size)
 	t.nodes.each(func(_ string, w *worker) {
-		if w.node.class.Load() != gone {
+		if w.node.class()&gone == 0 {
 			list = append(list, w.node)
 		}
 	})
@@ -117,8 +116,8 @@ func (t *Table) meanWithout(n *Node) uint64 {
 	var sum, count uint64
 	balancer := n.balancer.Load()
 	t.nodes.each(func(_ string, w *worker) {
-		if o := w.node; o != n && o.class.Load() == up && o.balancer.Load() == balancer {
-			sum += o.value.Load()
+		if o := w.node; o != n && o.class() == up && o.balancer.Load() == balancer {
+			sum += o.value()
 			count++
 		}
 	})
@@ -136,20 +135,36 @@ type search struct {
 	fixed    bool // only those of balancer
 }
 
-// searchFor applies use_alias (interface.md §1) and a rule's balancer.
-func (t *Table) searchFor(host string, r *rule) search {
-	s := search{host: host}
-	switch t.settings.UseAlias {
-	case "true":
-		s.byHost = true
-	case "false":
-	default:
-		_, s.byHost = t.aliases.get(host)
-	}
+// find returns the group of the longest context that matches, nil if none does,
+// and notes in s which of its parts count. It applies use_alias (interface.md §1)
+// and a rule's balancer.
+func (t *Table) find(s *search, host, path string, r *rule) *group {
+	s.host = host
 	if r != nil && r.balancer != "" {
 		s.balancer, s.fixed = r.balancer, true
 	}
-	return s
+	g := t.longest(path, s)
+	if t.settings.UseAlias == "false" || g != nil && g.named(host) {
+		return g // with or without regard to aliases, it is the same
+	}
+	s.byHost = t.settings.UseAlias == "true"
+	if !s.byHost {
+		_, s.byHost = t.aliases.get(host)
+	}
+	if s.byHost {
+		g = t.longest(path, s)
+	}
+	return g
+}
+
+// named says whether all vhosts of g have the alias.
+func (g *group) named(host string) bool {
+	for i := range g.parts {
+		if !g.parts[i].aliases.has(host) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *search) admits(p *part) bool {

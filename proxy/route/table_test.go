@@ -20,6 +20,12 @@ func TestUpdateEqualsCompile(t *testing.T) {
 			for range rapid.IntRange(0, 3).Draw(rt, "commands") {
 				commands = append(commands, anyCommand(rt))
 			}
+			if rapid.IntRange(0, 3).Draw(rt, "reset") == 0 { // what lingers comes from here
+				c := anyCommand(rt)
+				commands = append(commands,
+					fsm.Command{Op: fsm.OpRemove, Origin: fsm.FromWorker, Route: c.Route, Whole: true},
+					fsm.Command{Op: fsm.OpConfig, Origin: fsm.FromWorker, Route: c.Route, Config: config(1)})
+			}
 			w.apply(t, commands...)
 			if rapid.IntRange(0, 9).Draw(rt, "overlay") == 0 {
 				// Without a leader; the next entry for the node puts it right.

@@ -33,7 +33,7 @@ func (t *Table) Why(r fsm.JVMRoute, now int64) (status, why string) {
 	defer n.mu.Unlock()
 	switch {
 	case n.removed:
-		return StatusRemoved, fmt.Sprintf("removed %s ago: not registered", since(rec.Removed, now))
+		return StatusRemoved, fmt.Sprintf("removed %s ago", since(rec.Removed, now))
 	case rec.Hold.Mode == fsm.HoldAll:
 		return StatusHeld, hold(&rec.Hold, now) + ": no requests; " + left(n.InFlight())
 	case rec.Hold.Mode == fsm.HoldDrain:
