@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// What a client may do wrong with its body.
+var (
+	errBodyLarge = errors.New("body over the limit")
+	errBodyLate  = errors.New("body too slow")
+	errBodyOver  = errors.New("body is not wanted any more")
+)
+
+// rateGrace is how long a body may be slower than traffic.body_min_rate.
+const rateGrace = 5 * time.Second
+
+// body reads a client's body for one exchange, within the limits of time, rate
+// and size. One try after another may read it, the next only if the former has
+// not begun to: what was consumed is never sent twice.
+type body struct {
+	request *http.Request
+	control *http.ResponseController
+	c       *Config
+
+	mu      sync.Mutex // held while reading
+	began   time.Time  // of the first read; zero: untouched
+	n       int64
+	failure error // the client's fault, or io.EOF
+	over    bool
+	trailer http.Header // of the try that reads
+}
+
+// tryBody is the body as one try has it.
+type tryBody struct {
+	*body
+	closed bool // guarded by mu
+}
+
+// begin gives the body to the next try; nil if an earlier one has read from it.
+func (b *body) begin() *tryBody {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.began.IsZero() {
+		return nil
+	}
+	b.trailer = make(http.Header)
+	for k := range b.request.Trailer {
+		if trailerAllowed(k) {
+			b.trailer[k] = nil
+		}
+	}
+	return &tryBody{body: b}
+}
+
+// withdraw takes the body back, and says whether the try has left it untouched.
+func (t *tryBody) withdraw() bool {
+	if !t.mu.TryLock() {
+		return false // it reads
+	}
+	defer t.mu.Unlock()
+	t.closed = true
+	return t.began.IsZero()
+}
+
+// Read implements io.Reader for the transport.
+func (t *tryBody) Read(buf []byte) (int, error) {
+	b := t.body
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t.closed || b.over {
+		return 0, errBodyOver
+	}
+	if b.failure != nil {
+		return 0, b.failure
+	}
+	now := time.Now()
+	if b.began.IsZero() {
+		b.began = now
+	}
+	if d := b.c.Timeouts.Body; d > 0 {
+		b.control.SetReadDeadline(now.Add(d))
+	}
+	n, err := b.request.Body.Read(buf)
+	b.n += int64(n)
+	var timeout net.Error
+	switch limit, rate := b.c.Limits.BodyBytes, b.c.BodyMinRate; {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		err = errBodyLate
+	case limit > 0 && b.n > limit:
+		err = errBodyLarge
+	case err == nil && rate > 0 && b.slow(rate):
+		err = errBodyLate
+	case err == io.EOF:
+		for k := range b.trailer {
+			b.trailer[k] = b.request.Trailer[k]
+		}
+	}
+	if err != nil {
+		b.failure = err
+		// What follows is waiting for the answer. A deadline that passes then
+		// would look as if the client had gone.
+		b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+func (b *body) slow(rate int64) bool {
+	took := time.Since(b.began)
+	return took > rateGrace && float64(b.n) < took.Seconds()*float64(rate)
+}
+
+// Close implements io.Closer. The transport may call it while it still reads:
+// withdraw and finish end a try.
+func (t *tryBody) Close() error { return nil }
+
+// fault is what the client did wrong; nil if nothing.
+func (b *body) fault() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failure == io.EOF {
+		return nil
+	}
+	return b.failure
+}
+
+// finish ends all reading and says whether the body was read to its end. It
+// waits for a read that runs: the connection goes back to package http.
+func (b *body) finish() (whole bool) {
+	if !b.mu.TryLock() {
+		b.control.SetReadDeadline(time.Unix(1, 0))
+		b.mu.Lock()
+		b.control.SetReadDeadline(time.Time{})
+	}
+	defer b.mu.Unlock()
+	b.over = true
+	return b.failure == io.EOF
+}
+
+// whole says whether the body has been read to its end.
+func (b *body) whole() bool {
+	if !b.mu.TryLock() {
+		return false // it is being read
+	}
+	defer b.mu.Unlock()
+	return b.failure == io.EOF
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// queueLook is how long an empty accept queue is watched before a draining
+// listener closes: the kernel resets what it still holds.
+const queueLook = 20 * time.Millisecond
+
+// listener is a traffic address: it counts connections and turns those away that
+// are over the limit.
+type listener struct {
+	net.Listener
+	p      *Proxy
+	label  string
+	tls    bool
+	open   atomic.Int64
+	last   bool // the queue was looked at after draining began; for the accepting goroutine alone
+	closed sync.Once
+	done   chan struct{} // closed with the listener
+}
+
+// listen makes listener and server of one traffic address.
+func (p *Proxy) listen(c Listener) {
+	l := &listener{Listener: c.Listener, p: p, label: c.Listener.Addr().String(), tls: c.TLS != nil, done: make(chan struct{})}
+	names := c.Protocols
+	if len(names) == 0 {
+		names = []string{"http/1.1"}
+		if l.tls {
+			names = append(names, "h2")
+		}
+	}
+	s := &http.Server{
+		Handler:                      p,
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            p.c.Timeouts.Header,
+		IdleTimeout:                  p.c.Timeouts.Idle,
+		MaxHeaderBytes:               1 << 20,
+		Protocols:                    new(http.Protocols),
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: p.c.MaxStreams, MaxReceiveBufferPerConnection: 256 << 10},
+		ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, clientKey{}, &client{conn: c})
+		},
+	}
+	if h := p.c.Limits.HeaderBytes; h > 0 {
+		s.MaxHeaderBytes = h + p.c.Limits.RequestLineBytes
+	}
+	if s.HTTP2.MaxConcurrentStreams == 0 {
+		s.HTTP2.MaxConcurrentStreams = 1 << 30
+	}
+	s.Protocols.SetHTTP1(slices.Contains(names, "http/1.1"))
+	if slices.Contains(names, "h2") {
+		s.Protocols.SetHTTP2(l.tls)
+		s.Protocols.SetUnencryptedHTTP2(!l.tls)
+	}
+	if l.tls {
+		s.TLSConfig = c.TLS.Clone()
+	}
+	p.listeners = append(p.listeners, l)
+	p.servers = append(p.servers, s)
+}
+
+// client is what is kept of one connection.
+type client struct {
+	conn     net.Conn
+	requests atomic.Int64
+}
+
+type clientKey struct{}
+
+func clientOf(r *http.Request) *client {
+	c, _ := r.Context().Value(clientKey{}).(*client)
+	return c
+}
+
+func (l *listener) serve(s *http.Server) error {
+	defer l.Close()
+	var err error
+	if l.tls {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	if isClosed(err) {
+		return nil
+	}
+	return err
+}
+
+// drain ends accepting as soon as the queue is empty.
+func (l *listener) drain() {
+	d, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	if !ok || !l.p.isRunning() || d.SetDeadline(time.Now()) != nil {
+		l.Close()
+	}
+}
+
+// Accept takes the next connection. While draining it takes what is queued, then
+// closes.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if l.p.draining.Load() {
+			var timeout net.Error
+			if err != nil && errors.As(err, &timeout) && timeout.Timeout() && l.last {
+				l.Close()
+				return nil, net.ErrClosed
+			}
+			l.last = true
+			if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+				d.SetDeadline(time.Now().Add(queueLook))
+			}
+			if err != nil && timeout != nil && timeout.Timeout() {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		open := l.p.clients.add(1)
+		l.open.Add(1)
+		counted := &countedConn{Conn: c, in: &l.p.stats.received, out: &l.p.stats.sent, closed: func() {
+			l.open.Add(-1)
+			l.p.clients.add(-1)
+		}}
+		if limit := int64(l.p.c.Limits.Connections); limit > 0 && open > limit {
+			l.p.stats.own(ownLimit)
+			if l.tls || open > limit+limit/10+1 {
+				counted.Close()
+			} else {
+				l.p.watchers.Go(func() { turnAway(counted) })
+			}
+			continue
+		}
+		return counted, nil
+	}
+}
+
+func (l *listener) Close() error {
+	err := l.Listener.Close()
+	l.closed.Do(func() { close(l.done) })
+	return err
+}
+
+// turnAway tells a client that there are too many, and waits a little so that it
+// can read that: a connection closed with data unread is reset.
+func turnAway(c *countedConn) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	text := ownText(http.StatusServiceUnavailable, "Too many connections.", "")
+	head := "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\nConnection: close\r\n" +
+		"Date: " + time.Now().UTC().Format(http.TimeFormat) + "\r\nContent-Length: " + itoa(len(text)) + "\r\n\r\n"
+	if _, err := io.WriteString(c, head+text); err == nil && c.CloseWrite() == nil {
+		io.Copy(io.Discard, c)
+	}
+}

@@ -1,0 +1,300 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/quorate/quorate/fsm"
+)
+
+// maxDials is how many connections to one node are opened at once: Tomcat's
+// backlog is 100, and a SYN that is lost costs a second (http-notes.md §8).
+const maxDials = 32
+
+// upstream holds the connections to one address of one node.
+type upstream struct {
+	config    fsm.NodeConfig
+	address   string
+	transport *http.Transport
+	timeout   time.Duration // between two reads of an answer
+	connect   time.Duration
+	slots     chan struct{} // one per exchange; nil: no limit
+	retired   atomic.Bool
+}
+
+func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
+	conf := &p.c.Upstream
+	u := &upstream{
+		config:  c,
+		address: addressOf(c.Host, c.Port),
+		timeout: answerTimeout(conf.ResponseTimeout, c.Timeout),
+		connect: shorter(conf.ConnectTimeout, milliseconds(c.Ping)),
+	}
+	idle := c.Smax
+	if conf.MaxIdle != nil {
+		idle = *conf.MaxIdle
+	}
+	if conf.MaxConnections > 0 {
+		u.slots = make(chan struct{}, conf.MaxConnections)
+	}
+	switch {
+	case idle == 0:
+		idle = -1 // http.Transport's word for none
+	case idle < 0 || u.slots != nil && idle > conf.MaxConnections:
+		idle = max(conf.MaxConnections, 1024)
+	}
+	idleTimeout := conf.IdleTimeout
+	if idleTimeout == 0 {
+		idleTimeout = shorter(15*time.Second, milliseconds(c.TTL))
+	}
+	d := &dialer{
+		timeout: u.connect,
+		slots:   make(chan struct{}, maxDials),
+		tls:     p.tlsFor(c.Host),
+		target:  t,
+		net:     net.Dialer{Control: userTimeout(milliseconds(c.Ping))},
+	}
+	u.transport = &http.Transport{
+		DialContext:            d.plain,
+		DialTLSContext:         d.secure,
+		DisableCompression:     true, // the client's Accept-Encoding is the client's business
+		MaxIdleConns:           0,
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        idleTimeout,
+		ResponseHeaderTimeout:  u.timeout,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: conf.MaxResponseHeaderBytes,
+		Protocols:              new(http.Protocols),
+	}
+	u.transport.Protocols.SetHTTP1(true)
+	return u
+}
+
+func (u *upstream) retire() {
+	u.retired.Store(true)
+	u.transport.CloseIdleConnections()
+}
+
+// take waits for one of the node's connections to be free.
+func (u *upstream) take(ctx context.Context) error {
+	if u.slots == nil {
+		return nil
+	}
+	select {
+	case u.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(u.connect)
+	defer wait.Stop()
+	select {
+	case u.slots <- struct{}{}:
+		return nil
+	case <-wait.C:
+		return errFull
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// give ends what take began.
+func (u *upstream) give() {
+	if u.slots != nil {
+		<-u.slots
+	}
+	if u.retired.Load() {
+		u.transport.CloseIdleConnections()
+	}
+}
+
+var errFull = errors.New("all connections of the worker are busy")
+
+// dialError says that no connection was made: nothing of the request was sent.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// dialer connects to one address, counting the bytes.
+type dialer struct {
+	net     net.Dialer
+	timeout time.Duration
+	slots   chan struct{}
+	tls     *tls.Config
+	target  *target // nil: nobody counts
+}
+
+func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := d.dial(ctx, network, address, false)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return c, nil
+}
+
+func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := d.dial(ctx, network, address, true)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return c, nil
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string, secure bool) (net.Conn, error) {
+	if d.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.timeout)
+		defer cancel()
+	}
+	if d.slots != nil {
+		select {
+		case d.slots <- struct{}{}:
+			defer func() { <-d.slots }()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("dial %s: %w", address, ctx.Err())
+		}
+	}
+	c, err := d.net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if d.target != nil {
+		c = &countedConn{Conn: c, in: &d.target.received, out: &d.target.sent}
+	}
+	if !secure {
+		return c, nil
+	}
+	s := tls.Client(c, d.tls)
+	if err := s.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("TLS with %s: %w", address, explainTLS(err))
+	}
+	return s, nil
+}
+
+// tlsFor returns how TLS is spoken with a host (no SNI for an address).
+func (p *Proxy) tlsFor(host string) *tls.Config {
+	c := &p.c.Upstream.TLS
+	name := strings.Trim(host, "[]")
+	if c.ServerName != "" {
+		name = c.ServerName
+	}
+	conf := &tls.Config{
+		ServerName:         name,
+		RootCAs:            c.RootCAs,
+		Certificates:       c.Certificates,
+		MinVersion:         max(c.MinVersion, tls.VersionTLS12),
+		NextProtos:         []string{"http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(32),
+	}
+	switch c.Verify {
+	case "none":
+		conf.InsecureSkipVerify = true
+	case "ca":
+		conf.InsecureSkipVerify = true // the name; the chain is checked here
+		conf.VerifyConnection = func(s tls.ConnectionState) error {
+			o := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool()}
+			for _, cert := range s.PeerCertificates[1:] {
+				o.Intermediates.AddCert(cert)
+			}
+			_, err := s.PeerCertificates[0].Verify(o)
+			return err
+		}
+	}
+	return conf
+}
+
+// explainTLS says what to set where a certificate is not trusted.
+func explainTLS(err error) error {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Errorf("certificate not trusted: set upstream.tls.ca_file (%w)", err)
+	case errors.As(err, &name):
+		return fmt.Errorf("certificate not trusted: set upstream.tls.server_name (%w)", err)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("certificate not trusted: %w", err)
+	}
+	return err
+}
+
+// The ways in which a connection is not made.
+type dialOutcome uint8
+
+const (
+	dialRefused dialOutcome = iota // refused, or no way to the host: nobody is there
+	dialLate                       // no answer in time
+	dialBroken                     // somebody is there, but not who we want: TLS, a reset
+	dialLocal                      // our own trouble says nothing about the node
+)
+
+func classifyDial(err error) dialOutcome {
+	var timeout net.Error
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return dialLocal
+	case isOneOf(err, syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, syscall.EACCES, syscall.EPERM):
+		return dialLocal
+	case isOneOf(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN):
+		return dialRefused
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return dialRefused
+	case errors.As(err, &dns):
+		return dialLate // a name server's trouble: let the probe say
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return dialLate
+	}
+	return dialBroken
+}
+
+func isOneOf(err error, list ...syscall.Errno) bool {
+	var no syscall.Errno
+	if !errors.As(err, &no) {
+		return false
+	}
+	for _, e := range list {
+		if no == e {
+			return true
+		}
+	}
+	return false
+}
+
+func addressOf(host string, port int) string {
+	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
+}
+
+// answerTimeout is how long a worker may be silent: as configured, as it said
+// itself in CONFIG's Timeout (ms), else 60 s.
+func answerTimeout(configured time.Duration, own int64) time.Duration {
+	switch {
+	case configured > 0:
+		return configured
+	case own > 0:
+		return milliseconds(own)
+	}
+	return time.Minute
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// shorter is the smaller of two times of which 0 means none.
+func shorter(a, b time.Duration) time.Duration {
+	if a <= 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
