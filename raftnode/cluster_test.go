@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -129,7 +130,8 @@ func (c *testCluster) gone(r *testReplica) error {
 	case err := <-r.err:
 		return err
 	case <-time.After(20 * time.Second):
-		c.t.Errorf("%s does not end", r.name)
+		stacks := make([]byte, 1<<20)
+		c.t.Errorf("%s does not end\n%s", r.name, stacks[:runtime.Stack(stacks, true)])
 		return nil
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/quorate/quorate/fsm"
 )
 
-// manage is the leader's hand on the membership, once a second until its term ends. It
+// manage is the leader's hand on the membership, twice a second until its term ends. It
 // makes at most one change at a time, so that each is judged by what the last one made.
 func (l *leadership) manage() {
 	caught := make(map[string]int) // looks in a row at which a non-voter was up to date
@@ -21,7 +21,7 @@ func (l *leadership) manage() {
 			}
 		}
 		l.raiseSchema(time.Now())
-		if sleep(l.ctx, time.Second) != nil {
+		if sleep(l.ctx, 500*time.Millisecond) != nil {
 			return
 		}
 	}

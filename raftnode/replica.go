@@ -232,9 +232,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 
 	trans := r.transport()
 	if r.raft, err = raft.NewRaft(r.raftConfig(), r.machine, r.store, r.store, r.store.snapshots, trans); err != nil {
-		if c, ok := trans.(raft.WithClose); ok {
-			_ = c.Close()
-		}
+		_ = trans.Close()
 		return fmt.Errorf("start raft: %w", err)
 	}
 	close(r.ready)
@@ -270,6 +268,7 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	if errors.Is(context.Cause(r.done), errKilled) {
 		shut() // the port before raft: no word goes out any more
 	}
+	_ = trans.Close() // ends what raft waits for: a frozen peer answers late or never
 	err = stopped.Error()
 	shut()
 	port.Wait()
@@ -304,14 +303,24 @@ func (r *Replica) raftConfig() *raft.Config {
 	return c
 }
 
-func (r *Replica) transport() raft.Transport {
+// transport is what raft speaks through. Both kinds can do a pre-vote: a wrapper that
+// hides that turns it off.
+func (r *Replica) transport() interface {
+	raft.Transport
+	raft.WithClose
+	raft.WithPreVote
+} {
 	if r.alone {
 		_, t := raft.NewInmemTransport(raft.ServerAddress(r.id))
 		return t
 	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  r.link.Raft(),
-		MaxPool:                 3,
+		Stream:  r.link.Raft(),
+		MaxPool: 3,
+		// No pipeline: when a follower refuses an entry, raft v1.8.0 may wait in it for
+		// ever (hashicorp/raft#612). The follower then gets heartbeats and nothing else,
+		// and Shutdown does not return. Entries hold up to 256 commands; nothing is lost.
+		MaxRPCsInFlight:         1,
 		Timeout:                 5 * time.Second * time.Duration(r.c.Multiplier),
 		Logger:                  newTransportLogger(r.log),
 		MsgpackUseNewTimeFormat: true,

@@ -114,6 +114,9 @@ func (p *contact) reachable(now time.Time) bool {
 	if p.err == "" {
 		return !p.answered.IsZero()
 	}
+	if p.report.Stopping {
+		return false // it said so
+	}
 	return !p.answered.IsZero() && now.Sub(p.answered) < unreachableAfter
 }
 
