@@ -81,8 +81,8 @@ func (p *Proxy) Apply(s *fsm.State, results []fsm.Result) {
 }
 
 // Override makes this replica's table honour a command that could not be agreed
-// on, until an entry that changes its node is applied (spec/mcmp.md §0.8). Later
-// overrides of the node build on earlier ones.
+// on, until an entry for its node is applied or Agreed is called (spec/mcmp.md §0.8).
+// Later overrides of the node build on earlier ones.
 func (p *Proxy) Override(c fsm.Command) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
