@@ -101,6 +101,21 @@ func (p *Proxy) Override(c fsm.Command) {
 	}
 }
 
+// Agreed ends what Override did for a worker: its word is committed again. An
+// entry that changes the node ends it too, but a command that changes nothing
+// makes no entry.
+func (p *Proxy) Agreed(r fsm.JVMRoute) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.overlaid[r]; !ok {
+		return
+	}
+	delete(p.overlaid, r)
+	t := p.table.Load()
+	routes := []fsm.JVMRoute{r}
+	p.publish(t.Update(t.State(), routes, nil, false), routes)
+}
+
 // publish brings a table into use, and the nodes of these routes under watch.
 // p.mu is held.
 func (p *Proxy) publish(t *route.Table, routes []fsm.JVMRoute) {
