@@ -1,0 +1,554 @@
+package main
+
+// The harness: replicas as child processes on loopback.
+//
+//	c := startTrio(t)                  three replicas, formed, healthy
+//	c := prepare(t, trioConfig{...})   files and addresses only; then c.start(i)
+//	c.start(i)  c.kill(i)  c.stop(i)   serve, SIGKILL, SIGTERM; kill and stop wait for the end
+//	c.add("lb4")                       a further replica, told only join and secret; its index
+//	c.waitHealthy(i...)                these all see a leader, all voters and no problem
+//	c.leader()  c.follower()           indexes, as the replicas that run agree on it
+//	c.status(i) c.workers(i)           the admin listener's answers
+//	c.info(i)   c.metric(i, name)      MCMP INFO; the sum of a metric's samples
+//	c.logLines(i, msg)                 log lines with this message, decoded
+//	c.replicas[i].traffic, .mcmp, .admin, .cluster, .gossip, .pid(), .dir
+//
+// Indexes count from 0, names from lb1. A replica keeps its addresses and its
+// directory from one start to the next. What runs at the end of the test is
+// killed by its pid; a failed test shows the end of every log.
+//
+// The worker's side is in trio_worker_test.go, the users' in trio_users_test.go.
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/admin"
+	"github.com/quorate/quorate/raftnode"
+)
+
+// patience bounds what must happen but has no limit of its own: a loaded machine is slow.
+const patience = 60 * time.Second
+
+// trioConfig says what replicas to prepare. Zero fields have their default.
+type trioConfig struct {
+	Replicas int      // default 3
+	Binary   string   // default: the test binary, which is the program (main_test.go)
+	Set      []string // KEY=VALUE of every replica
+}
+
+// trio is a cluster of child processes, mostly three.
+type trio struct {
+	t        testing.TB
+	c        trioConfig
+	dir      string
+	secret   string // file
+	join     []string
+	replicas []*replica
+}
+
+// replica is one child process, and where it listens.
+type replica struct {
+	name, dir, file, log                  string
+	traffic, mcmp, admin, cluster, gossip string
+
+	cmd   *exec.Cmd     // nil before the first start
+	ended chan struct{} // closed when the process has been waited for
+}
+
+// startTrio returns three healthy replicas.
+func startTrio(t testing.TB) *trio {
+	t.Helper()
+	c := prepare(t, trioConfig{})
+	c.startAll()
+	return c
+}
+
+// prepare writes the files of replicas that form one cluster. A single one gets
+// no cluster at all.
+func prepare(t testing.TB, conf trioConfig) *trio {
+	t.Helper()
+	if conf.Replicas == 0 {
+		conf.Replicas = 3
+	}
+	if conf.Binary == "" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf.Binary = self
+	}
+	c := &trio{t: t, c: conf, dir: t.TempDir()}
+	t.Cleanup(c.end)
+	c.secret = filepath.Join(c.dir, "secret")
+	c.write(c.secret, raftnode.NewSecret().Text()+"\n")
+	for i := range conf.Replicas {
+		r := c.place("lb" + strconv.Itoa(i+1))
+		c.join = append(c.join, r.gossip)
+	}
+	for _, r := range c.replicas {
+		if conf.Replicas == 1 {
+			c.configure(r, "")
+		} else {
+			c.configure(r, fmt.Sprintf("  bootstrap_expect: %d\n", conf.Replicas))
+		}
+	}
+	return c
+}
+
+// add prepares and starts a replica that is told where the others are, and the secret.
+func (c *trio) add(name string) int {
+	c.t.Helper()
+	c.configure(c.place(name), "  # no bootstrap_expect\n")
+	c.start(len(c.replicas) - 1)
+	return len(c.replicas) - 1
+}
+
+// place gives a replica its addresses and names.
+func (c *trio) place(name string) *replica {
+	c.t.Helper()
+	r := &replica{
+		name:    name,
+		dir:     filepath.Join(c.dir, name),
+		file:    filepath.Join(c.dir, name+".yaml"),
+		log:     filepath.Join(c.dir, name+".log"),
+		traffic: reserve(c.t),
+		mcmp:    reserve(c.t),
+		admin:   reserve(c.t),
+		cluster: reserve(c.t),
+		gossip:  reserve(c.t),
+	}
+	c.replicas = append(c.replicas, r)
+	return r
+}
+
+// configure writes r's file. forming is the line of the section cluster that differs; "" for no cluster.
+func (c *trio) configure(r *replica, forming string) {
+	c.t.Helper()
+	text := fmt.Sprintf(`replica:
+  name: %s
+  data_dir: %q
+  drain_timeout: 20s
+traffic:
+  listeners: ["%s"]
+mcmp:
+  listeners: ["%s"]
+admin:
+  address: "%s"
+log:
+  format: json
+`, r.name, r.dir, r.traffic, r.mcmp, r.admin)
+	if forming != "" {
+		text += fmt.Sprintf("cluster:\n  address: %q\n  gossip_address: %q\n  join: [%q]\n  secret_file: %q\n%s",
+			r.cluster, r.gossip, strings.Join(c.join, `", "`), c.secret, forming)
+	}
+	c.write(r.file, text)
+}
+
+func (c *trio) write(file, text string) {
+	c.t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// startAll starts every replica and waits until all are healthy.
+func (c *trio) startAll() {
+	c.t.Helper()
+	var all []int
+	for i := range c.replicas {
+		c.start(i)
+		all = append(all, i)
+	}
+	c.waitHealthy(all...)
+}
+
+// start starts replica i; it does not wait for anything.
+func (c *trio) start(i int) {
+	c.t.Helper()
+	r := c.replicas[i]
+	args := []string{"serve", "--config", r.file}
+	for _, kv := range c.c.Set {
+		args = append(args, "--set", kv)
+	}
+	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer log.Close()
+	r.cmd = exec.Command(c.c.Binary, args...)
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	r.cmd.SysProcAttr = childAttributes()
+	if err := r.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	r.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		cmd.Wait()
+		close(ended)
+	}(r.cmd, r.ended)
+}
+
+func (r *replica) pid() int { return r.cmd.Process.Pid }
+
+// running says whether the process was started and has not ended.
+func (r *replica) running() bool {
+	if r.cmd == nil {
+		return false
+	}
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// kill is kill -9.
+func (c *trio) kill(i int) {
+	c.t.Helper()
+	r := c.replicas[i]
+	if err := r.cmd.Process.Kill(); err != nil {
+		c.t.Fatalf("kill %s: %v", r.name, err)
+	}
+	<-r.ended
+}
+
+// stop is SIGTERM and the wait for the end, which must be orderly.
+func (c *trio) stop(i int) {
+	c.t.Helper()
+	r := c.replicas[i]
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		c.t.Fatalf("stop %s: %v", r.name, err)
+	}
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		c.t.Fatalf("%s does not end after SIGTERM", r.name)
+	}
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 {
+		c.t.Errorf("%s: exit %d after SIGTERM, want 0", r.name, code)
+	}
+}
+
+// end kills what runs and, when the test failed, shows what the replicas had to say.
+func (c *trio) end() {
+	for _, r := range c.replicas {
+		if r.running() {
+			r.cmd.Process.Kill()
+			<-r.ended
+		}
+	}
+	asker.CloseIdleConnections()
+	if !c.t.Failed() {
+		return
+	}
+	for _, r := range c.replicas {
+		b, err := os.ReadFile(r.log)
+		if err != nil {
+			continue
+		}
+		lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+		c.t.Logf("the end of %s's log:\n%s", r.name, bytes.Join(lines[max(0, len(lines)-40):], []byte("\n")))
+	}
+}
+
+// waitHealthy returns when each of these replicas is ready and sees nothing wrong.
+func (c *trio) waitHealthy(replicas ...int) {
+	c.t.Helper()
+	for _, i := range replicas {
+		waitFor(c.t, patience, c.replicas[i].name+" to be healthy", func() error {
+			if !c.replicas[i].running() {
+				c.t.Fatalf("%s ended: %s", c.replicas[i].name, c.lastLine(i))
+			}
+			s, err := c.ask(i)
+			switch {
+			case err != nil:
+				return err
+			case !s.Replica.Ready:
+				return errors.New("not ready")
+			case !s.Cluster.Healthy:
+				return fmt.Errorf("not healthy: %v", s.Problems)
+			case s.Cluster.Voters != s.Cluster.WantedVoters:
+				return fmt.Errorf("%d of %d voters", s.Cluster.Voters, s.Cluster.WantedVoters)
+			}
+			return nil
+		})
+	}
+}
+
+// leader is the index of the replica that all running ones call leader.
+func (c *trio) leader() int {
+	c.t.Helper()
+	leads := -1
+	waitFor(c.t, patience, "one leader", func() error {
+		leads = -1
+		for i, r := range c.replicas {
+			if !r.running() {
+				continue
+			}
+			s, err := c.ask(i)
+			if err != nil {
+				return err
+			}
+			at := c.named(s.Cluster.Leader)
+			if at < 0 || leads >= 0 && at != leads {
+				return fmt.Errorf("%s calls %q leader", r.name, s.Cluster.Leader)
+			}
+			leads = at
+		}
+		return nil
+	})
+	return leads
+}
+
+// follower is a running replica that does not lead.
+func (c *trio) follower() int {
+	c.t.Helper()
+	leads := c.leader()
+	for i, r := range c.replicas {
+		if i != leads && r.running() {
+			return i
+		}
+	}
+	c.t.Fatal("no follower runs")
+	return -1
+}
+
+func (c *trio) named(name string) int {
+	for i, r := range c.replicas {
+		if r.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// asker is how tests ask admin and MCMP listeners.
+var asker = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+
+func (c *trio) ask(i int) (*admin.Status, error) {
+	s := new(admin.Status)
+	return s, getJSON("http://"+c.replicas[i].admin+"/api/v1/status", s)
+}
+
+func (c *trio) status(i int) *admin.Status {
+	c.t.Helper()
+	s, err := c.ask(i)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func (c *trio) workers(i int) *admin.Workers {
+	c.t.Helper()
+	w := new(admin.Workers)
+	if err := getJSON("http://"+c.replicas[i].admin+"/api/v1/workers", w); err != nil {
+		c.t.Fatal(err)
+	}
+	return w
+}
+
+// workerAt is one worker as replica i sees it, nil if it knows none of that name.
+func (c *trio) workerAt(i int, name string) *admin.Worker {
+	c.t.Helper()
+	all := c.workers(i).Workers
+	for k := range all {
+		if all[k].Route == name {
+			return &all[k]
+		}
+	}
+	return nil
+}
+
+func getJSON(url string, into any) error {
+	resp, err := asker.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// info is replica i's answer to MCMP INFO.
+func (c *trio) info(i int) string {
+	c.t.Helper()
+	a := send(c.t, c.replicas[i].mcmp, "INFO", "/", "")
+	if a.status != http.StatusOK {
+		c.t.Fatalf("INFO at %s: %v", c.replicas[i].name, a)
+	}
+	return a.body
+}
+
+// metric is the sum of a metric's samples whose labels hold all of having.
+func (c *trio) metric(i int, name string, having ...string) float64 {
+	c.t.Helper()
+	resp, err := asker.Get("http://" + c.replicas[i].admin + "/metrics")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	sum, found := 0.0, false
+	scan := bufio.NewScanner(resp.Body)
+lines:
+	for scan.Scan() {
+		series, value, ok := strings.Cut(scan.Text(), " ")
+		if base, _, _ := strings.Cut(series, "{"); !ok || base != name {
+			continue
+		}
+		found = true
+		for _, label := range having {
+			if !strings.Contains(series, label) {
+				continue lines
+			}
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			c.t.Fatalf("%s: %v", scan.Text(), err)
+		}
+		sum += v
+	}
+	if !found {
+		c.t.Fatalf("%s has no metric %s", c.replicas[i].name, name)
+	}
+	return sum
+}
+
+// logLines are replica i's log lines with this message, from all its starts.
+func (c *trio) logLines(i int, msg string) []map[string]any {
+	c.t.Helper()
+	f, err := os.Open(c.replicas[i].log)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer f.Close()
+	var out []map[string]any
+	scan := bufio.NewScanner(f)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		line := map[string]any{}
+		if json.Unmarshal(scan.Bytes(), &line) == nil && line["msg"] == msg {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+func (c *trio) lastLine(i int) string {
+	b, _ := os.ReadFile(c.replicas[i].log)
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
+
+// waitFor asks until check returns nil.
+func waitFor(t testing.TB, limit time.Duration, what string, check func() error) {
+	t.Helper()
+	end := time.Now().Add(limit)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited %s for %s: %v", limit, what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+var nextPort atomic.Int32
+
+// reserve is a loopback address that nobody uses. Its port is below those that
+// the kernel gives to outgoing connections: a replica that is down must find its
+// port free when it comes back.
+func reserve(t testing.TB) string {
+	t.Helper()
+	const first, count = 12000, 18000
+	for range count {
+		port := first + (os.Getpid()*97+int(nextPort.Add(1)))%count
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		l.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		return addr
+	}
+	t.Fatal("no free port on 127.0.0.1")
+	return ""
+}
+
+// answer is what a balancer said to one MCMP message.
+type answer struct {
+	status int
+	kind   string // Type: SYNTAX, MEM, GENERAL
+	body   string
+	took   time.Duration
+}
+
+func (a answer) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, a.kind, a.body))
+}
+
+// send sends one MCMP message; target is "/" or "/*". A connection that cannot
+// be had ends the test.
+func send(t testing.TB, addr, command, target, body string) answer {
+	t.Helper()
+	a, err := trySend(addr, command, target, body)
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	return a
+}
+
+func trySend(addr, command, target, body string) (answer, error) {
+	began := time.Now()
+	r, err := http.NewRequest(command, "http://"+addr+target, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := asker.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{resp.StatusCode, resp.Header.Get("Type"), string(text), time.Since(began)}, nil
+}
+
+// mustSend is send for a message that must be answered 200.
+func mustSend(t testing.TB, addr, command, target, body string) answer {
+	t.Helper()
+	a := send(t, addr, command, target, body)
+	if a.status != http.StatusOK {
+		t.Fatalf("%s %s %s: %v", command, target, body, a)
+	}
+	return a
+}
