@@ -22,11 +22,13 @@ func Compile(s *fsm.State, o Options) *Table {
 
 // Update returns the table of a newer state, given what changed since t: the
 // sums of fsm.Result's Nodes, Balancers and Settings. Only that is compiled, so
-// its cost does not grow with the state. Nodes keep their counters.
+// its cost does not grow with the state. Nodes keep their counters. It is due
+// after every entry, also one that changed nothing of these: routes that are
+// remembered are read from the state.
 func (t *Table) Update(s *fsm.State, nodes []fsm.JVMRoute, balancers []string, settings bool) *Table {
 	b := t.builder()
 	b.state = s
-	if settings {
+	if settings || s.Settings() != t.settings {
 		b.configure()
 	}
 	for _, name := range balancers {
@@ -36,6 +38,24 @@ func (t *Table) Update(s *fsm.State, nodes []fsm.JVMRoute, balancers []string, s
 		b.set(r, s.Node(r))
 	}
 	return b.Table
+}
+
+// Replace returns the table of a state that did not come from t's by applying
+// entries: an installed snapshot. Nodes that are in both keep their counters.
+func (t *Table) Replace(s *fsm.State) *Table {
+	var nodes []fsm.JVMRoute
+	t.nodes.each(func(r string, _ *worker) { nodes = append(nodes, fsm.JVMRoute(r)) })
+	for _, n := range s.Nodes() {
+		nodes = append(nodes, n.Route)
+	}
+	var balancers []string
+	for _, b := range t.balancers {
+		balancers = append(balancers, b.Name)
+	}
+	for _, b := range s.Balancers() {
+		balancers = append(balancers, b.Name)
+	}
+	return t.Update(s, nodes, balancers, true)
 }
 
 // WithNode returns a table in which one node is as n says, until an Update names

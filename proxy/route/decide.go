@@ -282,6 +282,9 @@ func (e *election) meet(t *Table, r string) bool {
 // own returns the context of the session's own node, if both can take the
 // request. With ranked routes it is that of the first that can.
 func (t *Table) own(e *election) *candidate {
+	if e.session.route == "" {
+		return nil
+	}
 	if e.node != nil {
 		c := e.of(e.node)
 		if e.takes(c) {

@@ -72,7 +72,7 @@ func TestFreshIsElect(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld()
 		for i := range rapid.IntRange(1, 6).Draw(rt, "nodes") {
-			w.start(t, i, "localhost", rapid.IntRange(-1, 2).Draw(rt, "load"), "/app")
+			w.start(rt, i, "localhost", rapid.IntRange(-1, 2).Draw(rt, "load"), "/app")
 		}
 		for range rapid.IntRange(1, 30).Draw(rt, "requests") {
 			f := facts("/app")
@@ -86,7 +86,7 @@ func TestFreshIsElect(t *testing.T) {
 					n.recalculate()
 				case 3:
 					op := rapid.SampledFrom([]fsm.Op{fsm.OpDisable, fsm.OpEnable, fsm.OpStop}).Draw(rt, "op")
-					w.apply(t, app(op, n.Route, "localhost", "/app"))
+					w.apply(rt, app(op, n.Route, "localhost", "/app"))
 				}
 			}
 			g, _ := w.table.paths.get("/app")

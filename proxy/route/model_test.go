@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 
 	"github.com/quorate/quorate/fsm"
 )
@@ -18,6 +17,12 @@ type world struct {
 	local bool // a node was laid over the table
 }
 
+// fataler is a *testing.T or a *rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 func newWorld() *world {
 	s := fsm.New()
 	return &world{state: s, table: Compile(s, Options{Carries: carries}), now: 1_000_000}
@@ -27,7 +32,7 @@ func newWorld() *world {
 func carries(typ string) bool { return typ != "ajp" }
 
 // apply makes one entry of the commands and updates the table with its results.
-func (w *world) apply(t testing.TB, commands ...fsm.Command) []fsm.Result {
+func (w *world) apply(t fataler, commands ...fsm.Command) []fsm.Result {
 	t.Helper()
 	next, results, err := fsm.Apply(w.state, fsm.Entry{Schema: fsm.SchemaVersion, Time: w.now, Commands: commands})
 	if err != nil {
@@ -69,7 +74,7 @@ func app(op fsm.Op, route, aliases string, paths ...string) fsm.Command {
 }
 
 // start registers a worker that serves some paths at some load.
-func (w *world) start(t testing.TB, number int, aliases string, load int, paths ...string) string {
+func (w *world) start(t fataler, number int, aliases string, load int, paths ...string) string {
 	route := "w" + strconv.Itoa(number)
 	w.apply(t,
 		fsm.Command{Op: fsm.OpConfig, Origin: fsm.FromWorker, Route: fsm.JVMRoute(route), Config: config(8000 + number)},

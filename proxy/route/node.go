@@ -234,11 +234,12 @@ func (t *tally) forget(p place) {
 	}
 }
 
-func (t *tally) inFlight(path fsm.Path) (sum int64) {
+// inFlight sums up the requests at a path, in the places that count.
+func (t *tally) inFlight(path fsm.Path, counts func(place) bool) (sum int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, c := range t.contexts {
-		if p.path == path {
+		if p.path == path && counts(p) {
 			sum += c.InFlight()
 		}
 	}

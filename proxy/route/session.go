@@ -28,6 +28,9 @@ func (s *session) read(f *Facts, p *Policy) {
 
 // base is the session id without its route: it stays when the session moves.
 func (s *session) base() string {
+	if s.route != "" {
+		return s.id[:len(s.id)-len(s.route)-1]
+	}
 	base, _, _ := strings.Cut(s.id, ".")
 	return base
 }

@@ -83,7 +83,7 @@ func (t *Table) InFlight(r fsm.JVMRoute, p fsm.Path) int64 {
 	if !ok {
 		return 0
 	}
-	return w.node.tally.inFlight(p)
+	return w.node.tally.inFlight(p, func(place) bool { return true })
 }
 
 // InFlightAt is the same for one vhost.
@@ -92,7 +92,7 @@ func (t *Table) InFlightAt(r fsm.JVMRoute, vhost int, p fsm.Path) int64 {
 	if !ok {
 		return 0
 	}
-	return w.node.tally.context(place{vhost, p}).InFlight()
+	return w.node.tally.inFlight(p, func(at place) bool { return at.vhost == vhost })
 }
 
 // SetSuspect notes whether this replica can reach a node, and says whether that
@@ -186,28 +186,39 @@ func (s *search) any(g *group) bool {
 // longest returns the group of the longest context that matches a path, whatever
 // its status; nil if none does (spec/routing.md §0.2, rules 3 and 4).
 func (t *Table) longest(path string, s *search) *group {
-	// Where a context could end: before a slash, or at the end.
-	var ends [maxContext]uint8
-	n := 0
-	for i := 1; i < len(path) && i <= maxContext && n < t.deepest; i++ {
-		if path[i] == '/' {
-			ends[n] = uint8(i)
-			n++
-		}
-	}
-	if len(path) > 1 && len(path) <= maxContext && n < t.deepest {
-		ends[n] = uint8(len(path))
-		n++
-	}
-	for n--; n >= 0; n-- {
-		if g, ok := t.paths.get(path[:ends[n]]); ok && s.any(g) {
+	// A context ends before a slash or at the end. From the deepest place on,
+	// backwards: the first that is there is the longest.
+	end := t.deepestEnd(path)
+	for end > 0 {
+		if g, ok := t.paths.get(path[:end]); ok && s.any(g) {
 			return g
 		}
+		end = strings.LastIndexByte(path[:end], '/')
 	}
 	if g, ok := t.paths.get("/"); ok && s.any(g) {
 		return g
 	}
 	return nil
+}
+
+// deepestEnd returns where the deepest context that could match a path would end;
+// 0 if only the root context could.
+func (t *Table) deepestEnd(path string) int {
+	if t.deepest == 0 || len(path) < 2 {
+		return 0
+	}
+	slashes := 0
+	for end := 1; end <= maxContext; end++ {
+		if end == len(path) {
+			return end
+		}
+		if path[end] == '/' {
+			if slashes++; slashes == t.deepest {
+				return end
+			}
+		}
+	}
+	return strings.LastIndexByte(path[:maxContext+1], '/')
 }
 
 // rule is one of shared.rules.

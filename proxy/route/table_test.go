@@ -2,6 +2,7 @@ package route
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/quorate/quorate/fsm"
@@ -13,8 +14,12 @@ func TestUpdateEqualsCompile(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld()
 		older := map[*Table]string{}
-		for range rapid.IntRange(1, 25).Draw(rt, "entries") {
+		early := w.table
+		for i := range rapid.IntRange(1, 25).Draw(rt, "entries") {
 			older[w.table] = dump(w.table)
+			if i == 12 {
+				early = w.table
+			}
 			w.now += rapid.Int64Range(0, 40_000).Draw(rt, "later")
 			var commands []fsm.Command
 			for range rapid.IntRange(0, 3).Draw(rt, "commands") {
@@ -26,7 +31,7 @@ func TestUpdateEqualsCompile(t *testing.T) {
 					fsm.Command{Op: fsm.OpRemove, Origin: fsm.FromWorker, Route: c.Route, Whole: true},
 					fsm.Command{Op: fsm.OpConfig, Origin: fsm.FromWorker, Route: c.Route, Config: config(1)})
 			}
-			w.apply(t, commands...)
+			w.apply(rt, commands...)
 			if rapid.IntRange(0, 9).Draw(rt, "overlay") == 0 {
 				// Without a leader; the next entry for the node puts it right.
 				c := anyCommand(rt)
@@ -47,6 +52,11 @@ func TestUpdateEqualsCompile(t *testing.T) {
 			if is := dump(table); structure(is) != structure(was) {
 				rt.Fatalf("an old table changed, from:\n%s\nto:\n%s", was, is)
 			}
+		}
+		// As if a snapshot came.
+		want := dump(Compile(w.state, Options{Carries: carries}))
+		if got := dump(early.Replace(w.state)); got != want {
+			rt.Fatalf("replaced:\n%s\ncompiled:\n%s", got, want)
 		}
 	})
 }
@@ -170,4 +180,40 @@ func TestTrieCollisions(t *testing.T) {
 	if b != nil {
 		t.Error("something is left")
 	}
+}
+
+// The walk along a path finds what a look at every context finds.
+func TestLongest(t *testing.T) {
+	segment := rapid.SampledFrom([]string{"a", "b", "ab", strings.Repeat("x", 30), ""})
+	path := rapid.Custom(func(t *rapid.T) string {
+		return "/" + strings.Join(rapid.SliceOfN(segment, 0, 6).Draw(t, "segments"), "/")
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld()
+		var paths []string
+		for _, p := range rapid.SliceOfN(path, 1, 12).Draw(rt, "contexts") {
+			if len(p) <= maxContext {
+				paths = append(paths, p)
+			}
+		}
+		if len(paths) == 0 {
+			return
+		}
+		w.start(rt, 1, "localhost", 100, paths...)
+		for _, p := range rapid.SliceOfN(path, 1, 20).Draw(rt, "requests") {
+			want := ""
+			for _, c := range paths {
+				if len(c) > len(want) && strings.HasPrefix(p, c) && (len(c) == 1 || len(c) == len(p) || p[len(c)] == '/') {
+					want = c
+				}
+			}
+			got := ""
+			if g := w.table.longest(p, &search{}); g != nil {
+				got = g.path
+			}
+			if got != want {
+				rt.Fatalf("%s among %q: %q, want %q", p, paths, got, want)
+			}
+		}
+	})
 }

@@ -24,7 +24,7 @@ type edit struct{ _ byte }
 var seed = maphash.MakeSeed()
 
 const (
-	fanBits = 5
+	fanBits = 6
 	fanMask = 1<<fanBits - 1
 	// Below this shift the hash is used up: a branch there is a plain list of
 	// the keys that share all 64 bits.
@@ -32,7 +32,7 @@ const (
 )
 
 type branch[V any] struct {
-	used  uint32 // which of the 32 places are taken; 0 in a plain list
+	used  uint64 // which of the 64 places are taken; 0 in a plain list
 	slots []slot[V]
 	owner *edit
 }
@@ -52,11 +52,11 @@ func (t *trie[V]) get(key string) (val V, ok bool) {
 	}
 	hash := maphash.String(seed, key)
 	for shift := 0; shift <= lastShift; shift += fanBits {
-		bit := uint32(1) << (hash >> shift & fanMask)
+		bit := uint64(1) << (hash >> shift & fanMask)
 		if b.used&bit == 0 {
 			return val, false
 		}
-		s := &b.slots[bits.OnesCount32(b.used&(bit-1))]
+		s := &b.slots[bits.OnesCount64(b.used&(bit-1))]
 		if s.sub == nil {
 			if s.hash == hash && s.key == key {
 				return s.val, true
@@ -118,8 +118,8 @@ func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool)
 		b.slots = append(b.slots, s)
 		return b, true
 	}
-	bit := uint32(1) << (s.hash >> shift & fanMask)
-	i := bits.OnesCount32(b.used & (bit - 1))
+	bit := uint64(1) << (s.hash >> shift & fanMask)
+	i := bits.OnesCount64(b.used & (bit - 1))
 	if b.used&bit == 0 {
 		b.used |= bit
 		b.slots = slices.Insert(b.slots, i, s)
@@ -143,7 +143,7 @@ func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool)
 
 func (b *branch[V]) remove(e *edit, shift int, hash uint64, key string) (_ *branch[V], gone bool) {
 	i := 0
-	bit := uint32(0)
+	bit := uint64(0)
 	if shift > lastShift {
 		i = slices.IndexFunc(b.slots, func(s slot[V]) bool { return s.key == key })
 		if i < 0 {
@@ -154,7 +154,7 @@ func (b *branch[V]) remove(e *edit, shift int, hash uint64, key string) (_ *bran
 		if b.used&bit == 0 {
 			return b, false
 		}
-		i = bits.OnesCount32(b.used & (bit - 1))
+		i = bits.OnesCount64(b.used & (bit - 1))
 		if at := &b.slots[i]; at.sub != nil {
 			sub, gone := at.sub.remove(e, shift+fanBits, hash, key)
 			if !gone {
