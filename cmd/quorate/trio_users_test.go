@@ -159,7 +159,7 @@ func (me *visitor) dial(got *seen) error {
 	for tries := 1; ; tries++ {
 		conn, err := net.DialTimeout("tcp", me.c.Targets[me.target], 5*time.Second)
 		if err == nil {
-			me.conn, me.read = conn, bufio.NewReader(conn)
+			me.adopt(conn)
 			return nil
 		}
 		if !me.c.Move || !errors.Is(err, syscall.ECONNREFUSED) || tries == len(me.c.Targets) {
@@ -168,6 +168,8 @@ func (me *visitor) dial(got *seen) error {
 		me.move(got)
 	}
 }
+
+func (me *visitor) adopt(conn net.Conn) { me.conn, me.read = conn, bufio.NewReader(conn) }
 
 func (me *visitor) move(got *seen) {
 	me.target = (me.target + 1) % len(me.c.Targets)

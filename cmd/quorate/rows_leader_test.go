@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Kill -9 of the leader: users of the others notice nothing, and a worker's
+// message rides the election out inside its budget.
+func TestKillOfTheLeader(t *testing.T) {
+	const budget = 5 * time.Second
+	c := startTrio(t)
+	c.worker("w1", "/shop")
+	c.worker("w2", "/shop")
+	port := farm(t, 1)[0]
+	first := c.replicas[0].mcmp
+	mustSend(t, first, "CONFIG", "/", configOf("raw", port))
+	mustSend(t, first, "STATUS", "/", loadOf("raw", 50))
+
+	for round := range 3 {
+		leader := c.leader()
+		follower := c.follower()
+		var survivors []string
+		for i, r := range c.replicas {
+			if i != leader {
+				survivors = append(survivors, r.traffic)
+			}
+		}
+		u := startUsers(t, usersConfig{Targets: survivors, Rate: 300, Path: "/shop/", Session: true})
+		u.waitFor(t, 300)
+
+		killed := time.Now()
+		c.kill(leader)
+		sent := time.Now()
+		if late := sent.Sub(killed); late > 100*time.Millisecond {
+			t.Errorf("sent %s after the kill, want at most 100ms: the machine is too slow for this test", late)
+		}
+		path := fmt.Sprintf("/after%d", round)
+		messages := [][2]string{{"STATUS", loadOf("raw", 60+round)}, {"ENABLE-APP", appOf("raw", path)}}
+		answers := make([]answer, len(messages))
+		var group sync.WaitGroup
+		for k, m := range messages {
+			group.Go(func() {
+				a, err := trySend(c.replicas[follower].mcmp, m[0], "/", m[1])
+				if err != nil || a.status != 200 || a.took > budget {
+					t.Errorf("%s at %s right after the kill: %v after %s, %v; want 200 within %s", m[0], c.replicas[follower].name, a, a.took, err, budget)
+				}
+				answers[k] = a
+			})
+		}
+		group.Wait()
+		next := c.leader()
+		u.waitFor(t, u.soFar()+300)
+		got := u.end()
+		t.Logf("figure: kill -9 of leader %s: %s; STATUS answered after %s, ENABLE-APP after %s; %s leads", c.replicas[leader].name, got,
+			answers[0].took.Round(time.Millisecond), answers[1].took.Round(time.Millisecond), c.replicas[next].name)
+		if len(got.failed) > 0 || got.again > 0 || got.switched > 0 {
+			t.Errorf("%d requests failed, %d were sent again, %d sessions moved, want none", len(got.failed), got.again, got.switched)
+		}
+		for i, r := range c.replicas {
+			if i == leader {
+				continue
+			}
+			waitFor(t, patience, r.name+" to have both", func() error {
+				w := c.workerAt(i, "raw")
+				if w.Load != 60+round || !strings.Contains(c.info(i), path+",") {
+					return fmt.Errorf("load %d, contexts %v", w.Load, w.Contexts)
+				}
+				return nil
+			})
+		}
+		c.start(leader)
+		c.waitHealthy(0, 1, 2)
+		c.waitUp("w1", "w2")
+	}
+	c.sameState()
+}
+
+// waitFor returns when the users have made n requests.
+func (u *users) waitFor(t testing.TB, n int) {
+	t.Helper()
+	waitFor(t, patience, "requests", func() error {
+		if got := u.soFar(); got < n {
+			return fmt.Errorf("%d of %d", got, n)
+		}
+		return nil
+	})
+}
