@@ -242,6 +242,9 @@ func (p *Proxy) relay(x *exchange, resp *http.Response, u *upstream, cancel cont
 	p.extendWrite(x)
 	x.begin(resp.StatusCode)
 	if x.request.Method != http.MethodHead {
+		if resp.ContentLength < 0 {
+			x.control.Flush() // an event stream may have nothing to say yet
+		}
 		p.copy(x, resp, u, cancel)
 	}
 	for k, v := range resp.Trailer {

@@ -49,6 +49,14 @@ func (p *Proxy) listen(c Listener) {
 		Protocols:                    new(http.Protocols),
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: p.c.MaxStreams, MaxReceiveBufferPerConnection: 256 << 10},
 		ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				p.served.add(1)
+			case http.StateClosed, http.StateHijacked:
+				p.served.add(-1)
+			}
+		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, clientKey{}, &client{conn: c})
 		},

@@ -30,6 +30,7 @@ type Proxy struct {
 
 	draining  atomic.Bool
 	exchanges count         // requests and tunnels in flight
+	served    count         // connections that package http has a goroutine for
 	clients   count         // open client connections
 	idleGrace time.Duration // how long idle connections are left open by Drain
 
@@ -125,6 +126,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		s.Close()
 	}
 	p.exchanges.wait(context.Background())
+	p.served.wait(context.Background())
 	cancel()
 	p.watchers.Wait()
 	p.probes.wait(context.Background())
