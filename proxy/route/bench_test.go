@@ -51,7 +51,7 @@ func fleet(t testing.TB, n int) *world {
 
 // requests returns facts that touch all of the fleet in turn.
 func requests(n int, cookie func(i int) string) []*Facts {
-	list := make([]*Facts, 256)
+	list := make([]*Facts, 64)
 	for i := range list {
 		worker := i * 7919 % n
 		path, _ := ParsePath(fmt.Sprintf("/app%d-%d/shop/index.html?a=1", worker/perWorker, i*31%perWorker), PathOptions{})
@@ -82,7 +82,7 @@ func BenchmarkDecide(b *testing.B) {
 		}{{"new", fresh}, {"sticky", sticky}, {"failover", gone1}} {
 			b.Run(fmt.Sprintf("%s/%dx%d", kind.name, n, perWorker), func(b *testing.B) {
 				list := requests(n, kind.cookie)
-				for i := range 4 * len(list) { // some history
+				for i := range 16 * len(list) { // some history
 					d := Decide(w.table, list[i%len(list)])
 					d.Begin()
 				}
@@ -90,7 +90,7 @@ func BenchmarkDecide(b *testing.B) {
 				defer cpu(b)()
 				i := 0
 				for b.Loop() {
-					d := Decide(w.table, list[i&255])
+					d := Decide(w.table, list[i&63])
 					if d.Node == nil {
 						b.Fatal(d.Why)
 					}

@@ -101,6 +101,9 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 	d.Balancer, d.Policy = e.balancer, e.policy
 	best := t.own(&e)
 	d.Wanted = e.wants()
+	if best == nil && e.node != nil {
+		e.domain = e.node.domain()
+	}
 	if tr != nil {
 		tr.session(&e)
 		tr.own(t, &e, best)
@@ -269,7 +272,7 @@ func (e *election) member(t *Table, r string) *Node {
 // meet takes one route; false if it says nothing to the table.
 func (e *election) meet(t *Table, r string) bool {
 	if n := e.member(t, r); n != nil {
-		e.node, e.known, e.named, e.domain, e.route = n, true, true, n.domain(), r
+		e.node, e.known, e.named, e.route = n, true, true, r
 		return true
 	}
 	if d, ok := t.remembered(r); ok {
@@ -297,7 +300,7 @@ func (t *Table) own(e *election) *candidate {
 	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
 		if n := e.member(t, r); n != nil {
 			if c := e.of(n); e.takes(c) {
-				e.node, e.route, e.domain = n, r, n.domain()
+				e.node, e.route = n, r
 				return c
 			}
 		}

@@ -117,7 +117,7 @@ func TestConcurrentUse(t *testing.T) {
 				current.Lock()
 				table := current.table
 				current.Unlock()
-				f := *list[j&255]
+				f := *list[j&63]
 				if d := Decide(table, &f); d.Node != nil {
 					d.Begin()
 					d.End()

@@ -71,9 +71,12 @@ func findCookie(line, name string) (at, start, end int) {
 			continue
 		}
 		start = skipBlanks(line, start+1)
-		end = start
-		for end < len(line) && line[end] != ';' && line[end] != ',' {
-			end++
+		end = len(line)
+		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
+			end = start + i
+		}
+		if i := strings.IndexByte(line[start:end], ','); i >= 0 {
+			end = start + i
 		}
 		for end > start && (line[end-1] == ' ' || line[end-1] == '\t') {
 			end--
