@@ -19,7 +19,7 @@ import (
 // testCluster is real replicas over real TLS on loopback. Gossip is a map: who runs,
 // shows.
 type testCluster struct {
-	t      *testing.T
+	t      testing.TB
 	secret Secret
 	dir    string
 	change func(*Config) // of every replica
@@ -40,7 +40,7 @@ type testReplica struct {
 	results []fsm.Result
 }
 
-func newTestCluster(t *testing.T, change func(*Config)) *testCluster {
+func newTestCluster(t testing.TB, change func(*Config)) *testCluster {
 	c := &testCluster{t: t, secret: NewSecret(), dir: t.TempDir(), change: change, replicas: map[string]*testReplica{}}
 	t.Cleanup(func() {
 		for _, r := range c.all() {
@@ -194,7 +194,7 @@ func (c *testCluster) leader(list []*testReplica) (leader *testReplica, others [
 }
 
 // register has worker w registered, with / enabled and a load.
-func register(t *testing.T, r *testReplica, w string) {
+func register(t testing.TB, r *testReplica, w string) {
 	t.Helper()
 	must(t, r, config(w))
 	must(t, r, fsm.Command{Op: fsm.OpEnable, Route: fsm.JVMRoute(w), Aliases: []string{"localhost"}, Contexts: []fsm.Path{"/"}})
@@ -227,7 +227,7 @@ func status(w string, load int) fsm.Command {
 
 // must proposes cmd and expects it to be taken: on a machine that does much else
 // leaders come and go, so it asks again with the same id, as a worker would.
-func must(t *testing.T, r *testReplica, cmd fsm.Command) (fsm.Result, uint64) {
+func must(t testing.TB, r *testReplica, cmd fsm.Command) (fsm.Result, uint64) {
 	t.Helper()
 	rand.Read(cmd.ID[:])
 	for deadline := time.Now().Add(20 * time.Second); ; {
@@ -270,7 +270,7 @@ func loadOf(r *testReplica, w string) int {
 
 // logLines keeps what was logged at INFO and above, and prints all with -v QUORATE_LOG=1.
 type logLines struct {
-	t     *testing.T
+	t     testing.TB
 	print slog.Handler
 	attrs []slog.Attr
 	*logSink
@@ -281,7 +281,7 @@ type logSink struct {
 	lines []string
 }
 
-func newLogLines(t *testing.T, name string) *logLines {
+func newLogLines(t testing.TB, name string) *logLines {
 	l := &logLines{t: t, logSink: &logSink{}}
 	if os.Getenv("QUORATE_LOG") != "" {
 		l.print = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})

@@ -122,7 +122,7 @@ func (c *confirmer) waiting() []func(error) {
 // not spoken to it since.
 func (c *confirmer) ask(ctx context.Context) error {
 	for {
-		asked := time.Now()
+		asked := c.pauses.now()
 		// A pause shortly before counts too: answers from before it may lie unread.
 		if !c.pauses.since(asked.Add(-c.lease)) {
 			if err := c.verify(ctx); err != nil {

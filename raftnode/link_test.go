@@ -109,7 +109,7 @@ func (r *refusals) has(want error) bool {
 }
 
 // soon waits for a condition; 20 s is for a machine that does much else.
-func soon(t *testing.T, what string, ok func() bool) {
+func soon(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
