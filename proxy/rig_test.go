@@ -385,3 +385,32 @@ func (a *reply) want(t testing.TB, status int, text string) {
 		t.Errorf("answer %s %q (%v), want %d with %q", a.Status, a.text, a.err, status, text)
 	}
 }
+
+// hammer sends GETs on one connection, a new one where the answer closes it, and
+// returns the first problem.
+func (c *rawClient) hammer(n int) string {
+	addr := c.RemoteAddr().String()
+	r := bufio.NewReader(c.Conn)
+	for i := range n {
+		if _, err := io.WriteString(c.Conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			return "write " + strconv.Itoa(i) + ": " + err.Error()
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return "answer " + strconv.Itoa(i) + ": " + err.Error()
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != 200 {
+			return "answer " + strconv.Itoa(i) + ": " + resp.Status + " " + string(b)
+		}
+		if resp.Close {
+			c.Conn.Close()
+			if c.Conn, err = net.Dial("tcp", addr); err != nil {
+				return err.Error()
+			}
+			c.Conn.SetDeadline(time.Now().Add(patience))
+			r.Reset(c.Conn)
+		}
+	}
+	return ""
+}
