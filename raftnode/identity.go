@@ -55,7 +55,9 @@ type home struct {
 	dir  string
 	lock *os.File
 
-	mu sync.Mutex // orders writers of the file
+	writing sync.Mutex // orders writers of the file
+
+	mu sync.Mutex // guards is; never held during a write
 	is identity
 }
 
@@ -110,15 +112,17 @@ func (h *home) get() identity {
 // change lets f change a copy and makes it durable. When it returns nil the file on
 // disk says so. An error of f leaves everything as it was and is returned as it is.
 func (h *home) change(f func(*identity) error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	next := h.is
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	next := h.get()
 	if err := f(&next); err != nil {
 		return err
 	}
 	if err := h.write(next); err != nil {
 		return err
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.is = next
 	return nil
 }

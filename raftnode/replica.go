@@ -255,7 +255,9 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 	// then raft, which calls the port and the store; then these.
 	select {
 	case <-ctx.Done():
-		_ = r.HandOver(context.WithoutCancel(ctx))
+		if err := r.HandOver(context.WithoutCancel(ctx)); err != nil {
+			r.log.Warn("leadership not handed over", "error", err)
+		}
 		r.end(ErrStopped)
 	case <-r.done.Done():
 	}
@@ -350,6 +352,9 @@ func (r *Replica) HandOver(ctx context.Context) error {
 	defer cancel()
 	r.resigned.Store(true)
 	err := r.transfer(ctx)
+	for err != nil && sleep(ctx, 50*time.Millisecond) == nil {
+		err = r.transfer(ctx) // the one chosen may have been gone already
+	}
 	r.stopping.Store(true)
 	told, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
