@@ -29,6 +29,7 @@ type usersConfig struct {
 	Path    string   // of user k's n-th request, if Paths is nil
 	Paths   func(user, n int) string
 	Session bool // a user keeps the session that it was given
+	Fresh   bool // each request has a connection of its own
 
 	// Move lets a user go to the next address when an answer said Connection: close
 	// or a connection is refused, as what stands in front of replicas does.
@@ -234,11 +235,11 @@ func (me *visitor) exchange(path string) (resp *http.Response, body []byte, begu
 
 // take draws the conclusions of a whole answer.
 func (me *visitor) take(resp *http.Response, body []byte, got *seen) error {
-	if resp.Close {
+	if resp.Close || me.c.Fresh {
 		me.hangUp()
-		if me.c.Move {
-			me.move(got)
-		}
+	}
+	if resp.Close && me.c.Move {
+		me.move(got)
 	}
 	if resp.StatusCode >= 400 {
 		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
