@@ -160,6 +160,11 @@ func (s *Server) handler() http.Handler {
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if m := r.Method; m != "GET" && m != "HEAD" && m != "POST" { // a worker's proxyList names the wrong port, perhaps
+			w.Header().Set("Allow", "GET, HEAD, POST")
+			refuse(w, http.StatusMethodNotAllowed, "method not allowed", m+" is not known here")
+			return
+		}
 		refuse(w, http.StatusNotFound, "not found", r.URL.Path+" is not known here")
 	})
 	return s.network(mux)

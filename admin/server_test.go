@@ -85,6 +85,7 @@ func TestEndpoints(t *testing.T) {
 		{"HEAD", "/health/ready", 200, ""},
 		{"GET", "/api/v1/workers", 200, `{"index":7,"workers":[]}` + "\n"},
 		{"GET", "/metrics", 200, ""},
+		{"CONFIG", "/", 405, `{"detail":"CONFIG is not known here","error":"method not allowed","field":""}` + "\n"},
 		{"GET", "/api/v1/nothing", 404, `{"detail":"/api/v1/nothing is not known here","error":"not found","field":""}` + "\n"},
 	} {
 		code, body := ask(t, c.method, url+c.path, "")

@@ -120,7 +120,7 @@ func (l *loader) checkCluster() {
 	if n := c.BootstrapExpect; n == 2 {
 		l.refuse("cluster.bootstrap_expect", "must be 1, 3, 5 or 7",
 			"two machines: add a third replica with traffic.listeners: [], a witness of a few MB that may run beside a worker; "+
-				"or give 1 and shared.voters: 1, the second replica then keeps routing and can `quorate recover`")
+				"or give 1 and shared.voters: 1, the second replica then keeps routing when the first is lost")
 	} else if !slices.Contains([]int{1, 3, 5, 7}, n) {
 		l.refuse("cluster.bootstrap_expect", "must be 1, 3, 5 or 7", "")
 	}

@@ -97,10 +97,13 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 	s.tellReady(g)
 
 	var failed error
+	var began time.Time
 	select {
 	case <-ctx.Done():
+		began = time.Now()
 		s.stop(parts, context.Cause(ctx))
 	case failed = <-parts.failed:
+		began = time.Now()
 		s.log.Error("stopping", "reason", failed)
 		s.stopping.Store(true)
 	}
@@ -108,7 +111,7 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 	if err := parts.wait(); failed == nil {
 		failed = err
 	}
-	s.log.Info("stopped", "took", time.Since(s.start).Round(time.Millisecond))
+	s.log.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
 	return failed
 }
 

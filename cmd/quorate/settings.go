@@ -127,12 +127,21 @@ func (g *globals) logger(c *config.Config) (*slog.Logger, func(), error) {
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		return nil, nil, fmt.Errorf("log.level: %w", err)
 	}
-	options := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewJSONHandler(out, options)
+	var h slog.Handler
 	if c.Log.Format == "text" || c.Log.Format == "auto" && isTerminal(out) {
-		h = slog.NewTextHandler(out, options)
+		h = slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
+	} else {
+		h = slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})
 	}
 	return slog.New(h).With("replica", c.Replica.Name), closeOut, nil
+}
+
+// inSeconds prints durations as everywhere in quorate's JSON: seconds, as numbers.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 func tlsVersion(v string) uint16 {
