@@ -91,7 +91,7 @@ func (p *Proxy) refuse(x *exchange, d *route.Decision) {
 
 // fail answers a request whose last try failed.
 func (p *Proxy) fail(x *exchange, f *failure) {
-	if x.gone() {
+	if x.gone() && f.err != errBodyLate && f.err != errBodyLarge {
 		return
 	}
 	// A body that was not read to its end cannot be told from the next request.

@@ -206,9 +206,9 @@ func (p *Proxy) explain(ctx context.Context, x *exchange, t *target, w *waiting,
 	var dial *dialError
 	var timeout net.Error
 	switch {
-	case x.gone():
-	case x.body != nil && x.body.fault() != nil:
+	case x.body != nil && x.body.fault() != nil: // first, since it makes package http think that the client has gone
 		f.kind, f.err = failedBody, x.body.fault()
+	case x.gone():
 	case context.Cause(ctx) == errLate:
 		f.kind = failedLate
 	case context.Cause(ctx) == errCut:

@@ -207,7 +207,15 @@ func say(text string) func(net.Conn, *received) bool {
 
 // named answers with a name.
 func named(name string) func(net.Conn, *received) bool {
-	return say("HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(name)) + "\r\n\r\n" + name)
+	head := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(name)) + "\r\n\r\n"
+	return func(c net.Conn, q *received) bool {
+		text := head + name
+		if strings.HasPrefix(q.line, "HEAD ") {
+			text = head
+		}
+		_, err := io.WriteString(c, text)
+		return err == nil
+	}
 }
 
 func startWorker(t testing.TB, answer func(net.Conn, *received) bool) *worker {

@@ -49,6 +49,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.account(x)
 	defer p.recovered(x)
 	p.serve(x)
+	if x.status == 0 { // the client has gone; package http would say 200
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // serve checks, decides, forwards, and as long as nothing was sent twice decides

@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLimits(t *testing.T) {
+	head := func(lines int) string {
+		var b strings.Builder
+		for i := range lines {
+			fmt.Fprintf(&b, "X-%d: 1\r\n", i)
+		}
+		return b.String()
+	}
+	for _, c := range []struct {
+		name    string
+		request string
+		status  int
+		text    string
+		closes  bool
+		reaches bool
+	}{
+		{"fits", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, "ok", false, true},
+		{"line", "GET /" + strings.Repeat("a", 8<<10) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "414 Request URI Too Long\n\n", true, false},
+		{"header bytes", "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 33<<10) + "\r\n\r\n", 431, "", true, false},
+		{"far more header bytes", "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 60<<10) + "\r\n\r\n", 431, "", true, false},
+		// Host, X-Forwarded-For, -Host, -Proto, -Port, -Server and X-Request-Id are lines too.
+		{"headers fit", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(93) + "\r\n", 200, "ok", false, true},
+		{"headers", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(94) + "\r\n", 431, "Too many header lines.", true, false},
+		{"body fits", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789", 200, "ok", false, true},
+		{"body", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n01234567890", 413, "413 Request Entity Too Large\n\n", true, false},
+		{"body in chunks", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413, "", true, false},
+		{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405, "405 Method Not Allowed\n\n", true, false},
+		{"TRACE", "TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "", false, false},
+		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, "", false, false},
+		{"GET *", "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "", true, false},
+		{"two slashes", "GET //evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "400 Bad Request\n\nThe request is malformed.\nRequest ", true, false},
+		{"Expect", "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\n\r\n", 417, "", true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(t, func(c *Config) {
+				c.Limits = Limits{HeaderBytes: 32 << 10, Headers: 100, RequestLineBytes: 8 << 10, BodyBytes: 10}
+				c.DisallowedMethods = []string{"TRACE"}
+			})
+			w := startWorker(t, say(okHead+"ok"))
+			r.register("w1", w)
+			a := r.do(c.request)
+			a.want(t, c.status, c.text)
+			if a.Close != c.closes {
+				t.Errorf("closes: %v", a.Close)
+			}
+			if got := len(w.requests()) == 1; got != c.reaches {
+				t.Errorf("reached the worker: %v", got)
+			}
+			if c.status == 405 && a.Header.Get("Allow") != "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" {
+				t.Errorf("Allow: %q", a.Header.Get("Allow"))
+			}
+			if r.table.Load().Node("w1").Suspect() {
+				t.Error("the worker is suspect")
+			}
+		})
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	r := run(t, func(c *Config) { c.Limits.Connections = 2 })
+	w := startWorker(t, say(okHead+"ok"))
+	r.register("w1", w)
+	get := "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	first, second := dial(t, r.addr), dial(t, r.addr)
+	for _, c := range []*rawClient{first, second} {
+		c.send(get)
+		c.read("GET").want(t, 200, "ok")
+	}
+	over := dial(t, r.addr)
+	over.send(get)
+	a := over.read("GET")
+	a.want(t, 503, "503 Service Unavailable\n\nToo many connections.\n")
+	if !a.Close {
+		t.Error("the connection stays")
+	}
+	over.Close()
+	first.Close()
+	eventually(t, "there is room again", func() bool { return r.Stats().ClientConnections < 2 })
+	c := dial(t, r.addr)
+	c.send(get)
+	c.read("GET").want(t, 200, "ok")
+}
+
+func TestRequestsPerConnection(t *testing.T) {
+	r := run(t, func(c *Config) { c.Limits.RequestsPerConnection = 3 })
+	w := startWorker(t, say(okHead+"ok"))
+	r.register("w1", w)
+	c := dial(t, r.addr)
+	for i := range 3 {
+		c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		a := c.read("GET")
+		a.want(t, 200, "ok")
+		if a.Close != (i == 2) {
+			t.Errorf("request %d closes: %v", i+1, a.Close)
+		}
+	}
+}
+
+// Times of a client's connection.
+func TestClientTimes(t *testing.T) {
+	r := run(t, func(c *Config) {
+		c.Timeouts = Timeouts{Header: 50 * time.Millisecond, Body: 50 * time.Millisecond, Idle: 50 * time.Millisecond, Write: patience}
+	})
+	w := startWorker(t, say(okHead+"ok"))
+	r.register("w1", w)
+	for name, request := range map[string]string{
+		"nothing":     "",
+		"half a head": "GET / HTTP/1.1\r\nHost:",
+	} {
+		c := dial(t, r.addr)
+		c.send(request)
+		if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+			t.Errorf("%s: %q %v", name, b, err)
+		}
+	}
+	c := dial(t, r.addr)
+	c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	c.read("GET").want(t, 200, "ok")
+	if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+		t.Errorf("idle: %q %v", b, err)
+	}
+	r.do("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(t, 408, "408 Request Timeout\n\nThe body came too slowly.\nRequest ")
+	if r.table.Load().Node("w1").Suspect() {
+		t.Error("a slow client made the worker suspect")
+	}
+}
+
+// A worker's pool is full: a request waits for a while, then it is refused, and
+// the worker is not to blame.
+func TestPoolFull(t *testing.T) {
+	r := run(t, func(c *Config) {
+		c.Upstream.MaxConnections = 1
+		c.Upstream.ConnectTimeout = 50 * time.Millisecond
+	})
+	release := make(chan bool)
+	arrived := make(chan bool, 1)
+	w := startWorker(t, func(c net.Conn, q *received) bool {
+		arrived <- true
+		<-release
+		return say(okHead+"ok")(c, q)
+	})
+	r.register("w1", w)
+	first := dial(t, r.addr)
+	first.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	wait(t, arrived, "the first request is there")
+	r.get("/").want(t, 503, sayNoWorker)
+	if n := r.InFlight("w1", "/"); n != 1 {
+		t.Errorf("%d in flight", n)
+	}
+	if list := r.InFlightAll(); len(list) != 1 || list[0] != (InFlight{"w1", "/", 1}) {
+		t.Errorf("in flight: %v", list)
+	}
+	close(release)
+	first.read("GET").want(t, 200, "ok")
+	if r.table.Load().Node("w1").Suspect() {
+		t.Error("the worker is suspect")
+	}
+	r.get("/").want(t, 200, "ok")
+}
+
+func TestReadyPath(t *testing.T) {
+	var reasons []string
+	r := run(t, func(c *Config) {
+		c.ReadyPath = "/.ready"
+		c.NotReady = func() []string { return reasons }
+	})
+	r.get("/.ready").want(t, 200, "ready\n")
+	r.get("/.ready?x").want(t, 200, "ready\n")
+	r.get("/.ready/x").want(t, 404, "404 Not Found\n\nNothing is deployed at this path.\nRequest ")
+	reasons = []string{"stopping", "cluster not formed"}
+	r.get("/.ready").want(t, 503, "not ready: stopping, cluster not formed\n")
+}
