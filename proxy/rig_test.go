@@ -188,6 +188,7 @@ type worker struct {
 	// answer answers one request; false closes the connection.
 	answer func(c net.Conn, q *received) bool
 	early  bool // answer before the body is read
+	quiet  bool // do not keep what was received
 
 	mu    sync.Mutex
 	got   []*received
@@ -297,7 +298,9 @@ func (w *worker) serve(c net.Conn) {
 			}
 		}
 		w.mu.Lock()
-		w.got = append(w.got, q)
+		if !w.quiet {
+			w.got = append(w.got, q)
+		}
 		w.mu.Unlock()
 		if !w.answer(c, q) {
 			return
