@@ -108,16 +108,23 @@ public final class Worker {
 
     private static void add(Tomcat tomcat, String path) {
         Context context = tomcat.addContext(path.equals("/") ? "" : path, new File(".").getAbsolutePath());
-        Tomcat.addServlet(context, "app", new App());
+        Tomcat.addServlet(context, "app", new App(tomcat.getEngine().getJvmRoute()));
         context.addServletMappingDecoded("/*", "app");
     }
 
-    /** Answers with what it saw: session, slow, echo, headers. */
+    /** Answers with what it saw: session, slow, drip, echo, headers. */
     private static final class App extends HttpServlet {
+        private final String route;
+
+        App(String route) {
+            this.route = route;
+        }
+
         @Override
         protected void service(HttpServletRequest request, HttpServletResponse response) throws IOException {
             String path = request.getPathInfo() == null ? "/" : request.getPathInfo();
             response.setContentType("text/plain;charset=UTF-8");
+            response.setHeader("X-Worker", route);
             if (path.startsWith("/session")) {
                 HttpSession session = request.getSession(true);
                 Integer count = (Integer) session.getAttribute("count");
@@ -130,6 +137,16 @@ public final class Worker {
                     throw new IOException(e);
                 }
                 response.getWriter().println("slow");
+            } else if (path.startsWith("/drip")) {
+                try {
+                    for (int i = 0; i < 10; i++) {
+                        response.getWriter().println("drip");
+                        response.flushBuffer();
+                        TimeUnit.MILLISECONDS.sleep(Long.parseLong(request.getParameter("ms")) / 10);
+                    }
+                } catch (InterruptedException e) {
+                    throw new IOException(e);
+                }
             } else if (path.startsWith("/echo")) {
                 long length = request.getInputStream().transferTo(java.io.OutputStream.nullOutputStream());
                 response.getWriter().println("bytes " + length);
