@@ -65,56 +65,83 @@ func TestRegistrationIsRoutedByAll(t *testing.T) {
 	c.sameState()
 }
 
-// registrations makes 500 at one replica each, and returns the 99th percentile of
-// the time from its acknowledgement until each of the others routes by it.
+// registrations makes 500 at one replica each, three at a time, and returns the
+// 99th percentile of the time from the acknowledgement of one until each of the
+// others routes by it.
 func (c *trio) registrations(round int) time.Duration {
 	const events = 500
-	t := c.t
-	t.Helper()
-	ports := farm(t, events/5)
-	var asks []*visitor
-	for _, r := range c.replicas {
-		me := &visitor{c: &usersConfig{Targets: []string{r.traffic}}}
-		defer me.hangUp()
-		asks = append(asks, me)
-	}
+	c.t.Helper()
+	ports := farm(c.t, events/5)
+	var mu sync.Mutex
 	var late []time.Duration
 	var slowest time.Duration
-	for k := range events {
-		at := k % 3
-		mcmp := c.replicas[at].mcmp
-		name, path := fmt.Sprintf("r%d-%d", round, k/5), fmt.Sprintf("/c%d-%d", round, k)
-		var acknowledged answer
-		if k%5 == 0 { // a new worker; the next four are its further contexts
-			mustSend(t, mcmp, "CONFIG", "/", configOf(name, ports[k/5]))
-			mustSend(t, mcmp, "ENABLE-APP", "/", appOf(name, path))
-			acknowledged = mustSend(t, mcmp, "STATUS", "/", loadOf(name, 100))
-		} else {
-			acknowledged = mustSend(t, mcmp, "ENABLE-APP", "/", appOf(name, path))
-		}
-		slowest = max(slowest, acknowledged.took)
-		told := time.Now()
-		var group sync.WaitGroup
-		lags := make([]time.Duration, 3)
-		errs := make([]error, 3)
-		for i := range c.replicas {
-			group.Go(func() { lags[i], errs[i] = asks[i].until(path+"/", i == at, told) })
-		}
-		group.Wait()
-		for i := range c.replicas {
-			if errs[i] != nil {
-				t.Fatalf("%s, acknowledged by %s, at %s: %v", path, c.replicas[at].name, c.replicas[i].name, errs[i])
+	var group sync.WaitGroup
+	for at := range c.replicas {
+		group.Go(func() {
+			asks := make([]*visitor, len(c.replicas))
+			for i, r := range c.replicas {
+				asks[i] = &visitor{c: &usersConfig{Targets: []string{r.traffic}}}
+				defer asks[i].hangUp()
 			}
-			if i != at {
-				late = append(late, lags[i])
+			// Five make a worker: first itself, then its further contexts.
+			for k := range events / 5 {
+				for n := range 5 {
+					if k%len(c.replicas) != at {
+						continue
+					}
+					took, lags, err := c.register(at, asks, fmt.Sprintf("r%d-%d", round, k), ports[k], n)
+					if err != nil {
+						c.t.Error(err)
+						return
+					}
+					mu.Lock()
+					late = append(late, lags...)
+					slowest = max(slowest, took)
+					mu.Unlock()
+				}
 			}
-		}
+		})
+	}
+	group.Wait()
+	if len(late) != 2*events {
+		c.t.Fatalf("%d of %d registrations arrived", len(late)/2, events)
 	}
 	slices.Sort(late)
 	p99 := late[len(late)*99/100]
-	t.Logf("figure: %d registrations at one replica: routed there by the next request, by the others after p50 %s, p99 %s, at most %s; slowest acknowledgement %s",
+	c.t.Logf("figure: %d registrations at one replica: routed there by the next request, by the others after p50 %s, p99 %s, at most %s; slowest acknowledgement %s",
 		events, late[len(late)/2].Round(10*time.Microsecond), p99.Round(10*time.Microsecond), late[len(late)-1].Round(10*time.Microsecond), slowest.Round(time.Millisecond))
 	return p99
+}
+
+// register makes one at replica at: of a worker if n is 0, else of its n-th
+// further context. The lags are those of the other replicas.
+func (c *trio) register(at int, asks []*visitor, name string, port, n int) (took time.Duration, lags []time.Duration, err error) {
+	path := fmt.Sprintf("/%s-%d", name, n)
+	messages := [][2]string{{"ENABLE-APP", appOf(name, path)}}
+	if n == 0 {
+		messages = [][2]string{{"CONFIG", configOf(name, port)}, messages[0], {"STATUS", loadOf(name, 100)}}
+	}
+	for _, m := range messages {
+		a, err := trySend(c.replicas[at].mcmp, m[0], "/", m[1])
+		if err != nil || a.status != http.StatusOK {
+			return 0, nil, fmt.Errorf("%s %s: %v, %w", m[0], m[1], a, err)
+		}
+		took = a.took
+	}
+	told := time.Now()
+	all := make([]time.Duration, len(asks))
+	errs := make([]error, len(asks))
+	var group sync.WaitGroup
+	for i, me := range asks {
+		group.Go(func() { all[i], errs[i] = me.until(path+"/", i == at, told) })
+	}
+	group.Wait()
+	for i := range asks {
+		if errs[i] != nil {
+			return 0, nil, fmt.Errorf("%s, acknowledged by %s, at %s: %w", path, c.replicas[at].name, c.replicas[i].name, errs[i])
+		}
+	}
+	return took, slices.Delete(all, at, at+1), nil
 }
 
 // until asks for path until it is answered 200. The lag is that of the request
