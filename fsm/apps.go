@@ -63,7 +63,8 @@ func (t step) wholeStatus(old *Node) {
 
 // oneStatus sets the status of the contexts that the message names.
 func (t step) oneStatus(old *Node) {
-	n, failed := t.deploy(old.clone(), t.c.Op.status(), true)
+	n := old.clone()
+	failed := t.deploy(n, t.c.Op.status(), true)
 	if !sameApps(n, old) {
 		t.keep(n)
 		told := false
@@ -133,10 +134,9 @@ func (n *Node) vhost(aliases []string) int {
 
 // deploy makes the vhost, the aliases and the contexts that the command names,
 // where they are missing, with a status; contexts that are there get it too if
-// reset. It works on n, which must be the command's own, and gives what did not
-// fit.
-func (t step) deploy(n *Node, status Status, reset bool) (*Node, failures) {
-	var failed failures
+// reset. It writes into n, which must be the command's own, and gives what did
+// not fit.
+func (t step) deploy(n *Node, status Status, reset bool) (failed failures) {
 	moreAliases := room(t.Settings().MaxAliases, n.aliases())
 	moreContexts := room(t.Settings().MaxContexts, n.contexts())
 
@@ -145,7 +145,7 @@ func (t step) deploy(n *Node, status Status, reset bool) (*Node, failures) {
 		if moreAliases == 0 || moreContexts == 0 {
 			// A vhost has at least one of each.
 			failed.full(moreAliases == 0, t.c.Aliases, t.c.Contexts)
-			return n, failed
+			return failed
 		}
 		id := 1
 		if len(n.VHosts) > 0 {
@@ -177,7 +177,7 @@ func (t step) deploy(n *Node, status Status, reset bool) (*Node, failures) {
 	if i := t.Intent(n.Route); i != nil {
 		i.impose(n)
 	}
-	return n, failed
+	return failed
 }
 
 // join makes an alias one of the vhost at a place, in the spelling of the

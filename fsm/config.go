@@ -35,7 +35,7 @@ func (t step) config() {
 	if taken {
 		t.evict(owner)
 	}
-	t.rewrite(cfg)
+	rewritten := t.rewrite(cfg)
 	var n *Node
 	what := cfg.URL()
 	switch {
@@ -53,9 +53,9 @@ func (t step) config() {
 		n = old.clone()
 	}
 	changed := !known || n.Config != old.Config
-	failed := failures{}
+	var failed failures
 	if len(t.c.Contexts) > 0 {
-		n, failed = t.deploy(n, Stopped, false)
+		failed = t.deploy(n, Stopped, false)
 		changed = changed || !sameApps(n, old)
 	}
 	if changed {
@@ -63,10 +63,10 @@ func (t step) config() {
 		if old != nil {
 			t.dropEmpty(old.Config.Balancer, t.r)
 		}
-	} else if t.r.Changed {
+	} else if rewritten {
 		what += ": balancer " + cfg.Balancer
 	}
-	if t.r.Changed {
+	if changed || rewritten {
 		t.event(Event{Route: n.Route, Detail: what})
 	}
 	if mess := failed.String(); mess != "" {
@@ -119,8 +119,8 @@ func (t step) evict(r JVMRoute) {
 }
 
 // rewrite makes the balancer's record anew from the CONFIG of one of its nodes:
-// the last one wins.
-func (t step) rewrite(cfg NodeConfig) {
+// the last one wins. It says whether that changed anything.
+func (t step) rewrite(cfg NodeConfig) bool {
 	b := Balancer{
 		Name:        cfg.Balancer,
 		Sticky:      cfg.Sticky,
@@ -134,7 +134,7 @@ func (t step) rewrite(cfg NodeConfig) {
 	if old := t.Balancer(b.Name); old != nil {
 		b.Number = old.Number
 		if b == *old {
-			return
+			return false
 		}
 	} else {
 		c := *t.cluster.value
@@ -144,6 +144,7 @@ func (t step) rewrite(cfg NodeConfig) {
 	}
 	t.putBalancer(&b)
 	t.r.balancer(b.Name)
+	return true
 }
 
 // differences names the parameters of CONFIG that changed, for people.
