@@ -236,7 +236,7 @@ func (n *Node) endLingering(aliases []string, paths []Path) (gone []Path) {
 
 func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(x string) bool {
-		return slices.ContainsFunc(b, func(y string) bool { return SameAlias(x, y) })
+		return slices.ContainsFunc(b, func(y string) bool { return sameAlias(x, y) })
 	})
 }
 

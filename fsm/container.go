@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 )
 
@@ -160,17 +159,6 @@ func (s *State) Barred(replicaID string) bool {
 	return ok
 }
 
-// BarredReplicas yields the ids of the replicas removed for good, in order.
-func (s *State) BarredReplicas() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for id := range s.barred.all() {
-			if !yield(*id.value) {
-				return
-			}
-		}
-	}
-}
-
 // Remembered gives the domain of a route that was removed less than five
 // minutes of leader time ago (spec/routing.md §0.3).
 func (s *State) Remembered(r JVMRoute) (domain string, ok bool) {
@@ -181,33 +169,10 @@ func (s *State) Remembered(r JVMRoute) (domain string, ok bool) {
 	return m.value.Domain, true
 }
 
-// RememberedRoutes yields route and domain of all that Remembered knows, in
-// order of the routes.
-func (s *State) RememberedRoutes() iter.Seq2[JVMRoute, string] {
-	return func(yield func(JVMRoute, string) bool) {
-		for m := range s.memories.all() {
-			if !yield(m.value.Route, m.value.Domain) {
-				return
-			}
-		}
-	}
-}
-
 // Intent gives what operators want of a worker, there or not; nil for nothing.
 func (s *State) Intent(r JVMRoute) *Intent {
 	i, _ := s.intents.get(string(r))
 	return i.value
-}
-
-// Intents yields all intents in order of their routes.
-func (s *State) Intents() iter.Seq[*Intent] {
-	return func(yield func(*Intent) bool) {
-		for i := range s.intents.all() {
-			if !yield(i.value) {
-				return
-			}
-		}
-	}
 }
 
 // Effective is the stricter of what the worker says of a context of n and what
@@ -240,7 +205,7 @@ func (n *Node) Context(alias string, p Path) *Context {
 
 // alias gives the place of an alias, -1 if v does not have it.
 func (v *VHost) alias(name string) int {
-	return slices.IndexFunc(v.Aliases, func(a string) bool { return SameAlias(a, name) })
+	return slices.IndexFunc(v.Aliases, func(a string) bool { return sameAlias(a, name) })
 }
 
 // find gives the place of a context, or where it belongs.

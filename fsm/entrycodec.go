@@ -170,7 +170,7 @@ func (c *Command) read(r *reader) {
 	c.ReplicaID = r.str()
 }
 
-// EncodeMsgpack writes the canonical form, for logs that keep single commands.
+// EncodeMsgpack writes the canonical form: a follower forwards single commands.
 func (c *Command) EncodeMsgpack(e *msgpack.Encoder) error {
 	w := writer{e: e}
 	c.write(&w)

@@ -278,10 +278,11 @@ func printState(s *State) string {
 	for _, x := range s.Balancers() {
 		fmt.Fprintf(&b, "balancer %s #%d cookie %s\n", x.Name, x.Number, x.Cookie)
 	}
-	for r, domain := range s.RememberedRoutes() {
-		fmt.Fprintf(&b, "remembers %s in %q\n", r, domain)
+	for m := range s.memories.all() {
+		fmt.Fprintf(&b, "remembers %s in %q\n", m.value.Route, m.value.Domain)
 	}
-	for i := range s.Intents() {
+	for r := range s.intents.all() {
+		i := r.value
 		if i.Left != 0 {
 			fmt.Fprintf(&b, "intent for %s, which is gone:%s", i.Route, printHold(i.Hold))
 			for _, c := range i.Contexts {

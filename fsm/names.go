@@ -54,19 +54,6 @@ func (s Status) String() string {
 	return "STATUS" + strconv.Itoa(int(s))
 }
 
-// String gives worker, operator or system.
-func (o Origin) String() string {
-	switch o {
-	case FromWorker:
-		return "worker"
-	case FromOperator:
-		return "operator"
-	case FromSystem:
-		return "system"
-	}
-	return "origin" + strconv.Itoa(int(o))
-}
-
 // String gives OK or MEM.
 func (c Code) String() string {
 	if c == OK {
@@ -123,5 +110,5 @@ func lower(s string) string {
 	return s
 }
 
-// SameAlias compares aliases in any case (spec/mcmp.md §0.2).
-func SameAlias(a, b string) bool { return len(a) == len(b) && lower(a) == lower(b) }
+// sameAlias compares aliases in any case (spec/mcmp.md §0.2).
+func sameAlias(a, b string) bool { return len(a) == len(b) && lower(a) == lower(b) }
