@@ -41,7 +41,7 @@ func (p *Proxy) stopWatching() {
 
 // watch probes a node until unwatch. p.mu is held.
 func (p *Proxy) watch(t *target) {
-	if !p.running || !carries(t.node.Record().Config.Type) || p.c.Upstream.Health.Probe == "none" {
+	if !p.running || p.c.Upstream.Health.Probe == "none" {
 		return
 	}
 	ctx, cancel := context.WithCancel(p.life)
@@ -49,6 +49,9 @@ func (p *Proxy) watch(t *target) {
 	p.watchers.Go(func() {
 		every := p.c.Upstream.Health.Interval
 		for wait := time.Duration(rand.Int64N(int64(every))); sleep(ctx, wait); wait = jittered(every) {
+			if !carries(t.node.Record().Config.Type) {
+				continue // nothing is sent to it; STATUS checks it
+			}
 			err := p.shared(ctx, t)
 			if ctx.Err() != nil {
 				return
@@ -205,11 +208,11 @@ func (p *Proxy) Check(ctx context.Context, r fsm.JVMRoute) error {
 		return fmt.Errorf("check %s: not registered", r)
 	}
 	err := p.shared(ctx, t)
-	if err != nil {
-		err = fmt.Errorf("check %s: %w", r, err)
-	}
 	p.judge(t, err, 1)
-	return err
+	if err != nil {
+		return fmt.Errorf("check %s: %w", r, err)
+	}
+	return nil
 }
 
 // CheckAddress asks whoever listens at an address (ajp, http or https) whether it
@@ -229,6 +232,10 @@ func (p *Proxy) Reachable(r fsm.JVMRoute) (bool, error) {
 	defer t.mu.Unlock()
 	if !t.node.Suspect() {
 		return true, nil
+	}
+	var cert *certificateError
+	if errors.As(t.err, &cert) {
+		return false, cert
 	}
 	return false, t.err
 }

@@ -7,15 +7,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// queueLook is how long an empty accept queue is watched before a draining
-// listener closes: the kernel resets what it still holds.
-const queueLook = 20 * time.Millisecond
+// A draining listener closes when its accept queue has been empty for queueLook:
+// the kernel resets what it still holds. Where clients never cease to come it
+// closes after queueMost all the same.
+const (
+	queueLook = 2 * time.Millisecond
+	queueMost = time.Second
+)
 
 // listener is a traffic address: it counts connections and turns those away that
 // are over the limit.
@@ -25,7 +30,7 @@ type listener struct {
 	label  string
 	tls    bool
 	open   atomic.Int64
-	last   bool // the queue was looked at after draining began; for the accepting goroutine alone
+	ends   time.Time // when draining closes it at the latest; for the accepting goroutine alone
 	closed sync.Once
 	done   chan struct{} // closed with the listener
 }
@@ -120,16 +125,20 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if l.p.draining.Load() {
-			var timeout net.Error
-			if err != nil && errors.As(err, &timeout) && timeout.Timeout() && l.last {
-				l.Close()
-				return nil, net.ErrClosed
+			late := errors.Is(err, os.ErrDeadlineExceeded)
+			first := l.ends.IsZero()
+			if first {
+				l.ends = time.Now().Add(queueMost)
 			}
-			l.last = true
-			if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+			if late && !first || time.Now().After(l.ends) {
+				l.Close()
+				if err != nil {
+					return nil, net.ErrClosed
+				}
+			} else if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
 				d.SetDeadline(time.Now().Add(queueLook))
 			}
-			if err != nil && timeout != nil && timeout.Timeout() {
+			if late {
 				continue
 			}
 		}

@@ -216,7 +216,7 @@ func TestTLSWorkers(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.problem) {
 				t.Errorf("%v, want %q", err, c.problem)
 			}
-			if ok, why := r.Reachable("w1"); ok || !strings.Contains(why.Error(), c.problem) {
+			if ok, why := r.Reachable("w1"); ok || !strings.Contains(why.Error(), c.problem) || strings.HasPrefix(c.problem, "certificate") != strings.HasPrefix(why.Error(), "certificate") {
 				t.Errorf("reachable: %v %v", ok, why)
 			}
 		})

@@ -214,6 +214,15 @@ func (p *Proxy) tlsFor(host string) *tls.Config {
 	return conf
 }
 
+// certificateError is a worker's certificate that is not trusted, and what to do.
+type certificateError struct {
+	advice string
+	err    error
+}
+
+func (e *certificateError) Error() string { return "certificate not trusted: " + e.advice }
+func (e *certificateError) Unwrap() error { return e.err }
+
 // explainTLS says what to set where a certificate is not trusted.
 func explainTLS(err error) error {
 	var authority x509.UnknownAuthorityError
@@ -221,11 +230,11 @@ func explainTLS(err error) error {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return fmt.Errorf("certificate not trusted: set upstream.tls.ca_file (%w)", err)
+		return &certificateError{"set upstream.tls.ca_file", err}
 	case errors.As(err, &name):
-		return fmt.Errorf("certificate not trusted: set upstream.tls.server_name (%w)", err)
+		return &certificateError{"set upstream.tls.server_name (" + name.Error() + ")", err}
 	case errors.As(err, &invalid):
-		return fmt.Errorf("certificate not trusted: %w", err)
+		return &certificateError{invalid.Error(), err}
 	}
 	return err
 }
