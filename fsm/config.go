@@ -12,7 +12,7 @@ func (t step) config() {
 	if cfg.Balancer == "" {
 		cfg.Balancer = t.Settings().DefaultBalancer
 	}
-	cfg.Balancer = lower(cfg.Balancer)
+	cfg.Balancer = Lower(cfg.Balancer)
 
 	old := t.Node(t.c.Route)
 	known := old != nil && old.Removed == 0

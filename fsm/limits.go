@@ -2,18 +2,22 @@ package fsm
 
 import "slices"
 
-// Limits of fields in bytes (spec/mcmp.md §0.2); the last three are ours.
+// Limits of fields in bytes (spec/mcmp.md §0.2).
 const (
-	maxBalancer = 39
-	maxRoute    = 63
-	maxDomain   = 19
-	maxHost     = 63
-	maxCookie   = 29
-	maxAlias    = 254
-	maxContext  = 79
-	maxName     = 255  // replica, source, operator, ids
-	maxReason   = 1024 // what an operator says
-	maxRules    = 1000
+	MaxBalancer = 39
+	MaxRoute    = 63
+	MaxDomain   = 19
+	MaxHost     = 63
+	MaxCookie   = 29
+	MaxAlias    = 254
+	MaxContext  = 79
+)
+
+// Limits of our own.
+const (
+	maxName   = 255  // replica, source, operator, ids
+	maxReason = 1024 // what an operator says
+	maxRules  = 1000
 )
 
 // check looks at a command by itself. Messages are checked before the log; this
@@ -60,7 +64,7 @@ func (s *State) check(c *Command) string {
 	switch {
 	case c.Route == "":
 		return "JVMRoute can't be empty"
-	case len(c.Route) > maxRoute:
+	case len(c.Route) > MaxRoute:
 		return "JVMRoute field too big"
 	case !plain(string(c.Route)):
 		return "JVMRoute field has bad value"
@@ -84,10 +88,10 @@ func (s *State) check(c *Command) string {
 			return "Load field has bad value"
 		}
 	case OpDrain, OpHold, OpRelease:
-		if len(c.Alias) > maxAlias {
+		if len(c.Alias) > MaxAlias {
 			return "Alias field too big"
 		}
-		if len(c.Context) > maxContext {
+		if len(c.Context) > MaxContext {
 			return "Context field too big"
 		}
 		if !plain(c.Alias) || !plain(string(c.Context)) {
@@ -108,7 +112,7 @@ func (c *Command) checkApps(needed bool) string {
 		return "Alias without Context"
 	}
 	for _, a := range c.Aliases {
-		if len(a) > maxAlias {
+		if len(a) > MaxAlias {
 			return "Alias field too big"
 		}
 		if a == "" || !plain(a) {
@@ -116,7 +120,7 @@ func (c *Command) checkApps(needed bool) string {
 		}
 	}
 	for _, p := range c.Contexts {
-		if len(p) > maxContext {
+		if len(p) > MaxContext {
 			return "Context field too big"
 		}
 		if p == "" || !plain(string(p)) {
@@ -128,13 +132,13 @@ func (c *Command) checkApps(needed bool) string {
 
 func (c *NodeConfig) check() string {
 	switch {
-	case len(c.Balancer) > maxBalancer:
+	case len(c.Balancer) > MaxBalancer:
 		return "Balancer field too big"
-	case len(c.Domain) > maxDomain:
+	case len(c.Domain) > MaxDomain:
 		return "LBGroup field too big"
-	case len(c.Host) > maxHost:
+	case len(c.Host) > MaxHost:
 		return "Host field too big"
-	case len(c.Cookie) > maxCookie || len(c.PathParam) > maxCookie:
+	case len(c.Cookie) > MaxCookie || len(c.PathParam) > MaxCookie:
 		return "A field is too big"
 	case !plain(c.Balancer):
 		return "Balancer field has bad value"
@@ -210,7 +214,7 @@ func (s *Settings) check() string {
 	switch {
 	case !slices.Contains([]int{0, 1, 3, 5, 7}, s.Voters):
 		return "voters must be 1, 3, 5 or 7"
-	case s.DefaultBalancer == "" || len(s.DefaultBalancer) > maxBalancer || !plain(s.DefaultBalancer):
+	case s.DefaultBalancer == "" || len(s.DefaultBalancer) > MaxBalancer || !plain(s.DefaultBalancer):
 		return "default_balancer has bad value"
 	case s.MaxWorkers < 0 || s.MaxAliases < 0 || s.MaxContexts < 0:
 		return "limits have bad value"

@@ -367,10 +367,10 @@ func checkNode(t testing.TB, s *State, n *Node) {
 			t.Fatalf("%s: vhosts out of order", n.Route)
 		}
 		for _, a := range v.Aliases {
-			if seen[lower(a)] {
+			if seen[Lower(a)] {
 				t.Fatalf("%s: alias %s twice", n.Route, a)
 			}
-			seen[lower(a)] = true
+			seen[Lower(a)] = true
 		}
 		for k := 1; k < len(v.Contexts); k++ {
 			if v.Contexts[k-1].Path >= v.Contexts[k].Path {

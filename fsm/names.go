@@ -91,11 +91,11 @@ func (e Effective) String() string { return Status(e).String() }
 func (c *NodeConfig) URL() string { return c.Type + "://" + c.address() }
 
 // address is the key of "one worker per address". Types do not tell addresses apart.
-func (c *NodeConfig) address() string { return lower(c.Host) + ":" + strconv.Itoa(c.Port) }
+func (c *NodeConfig) address() string { return Lower(c.Host) + ":" + strconv.Itoa(c.Port) }
 
-// lower folds ASCII alone: Unicode's tables change with the Go version, and two
+// Lower folds ASCII alone: Unicode's tables change with the Go version, and two
 // replicas must fold alike.
-func lower(s string) string {
+func Lower(s string) string {
 	for i := range len(s) {
 		if 'A' <= s[i] && s[i] <= 'Z' {
 			b := []byte(s)
@@ -111,4 +111,4 @@ func lower(s string) string {
 }
 
 // sameAlias compares aliases in any case (spec/mcmp.md §0.2).
-func sameAlias(a, b string) bool { return len(a) == len(b) && lower(a) == lower(b) }
+func sameAlias(a, b string) bool { return len(a) == len(b) && Lower(a) == Lower(b) }

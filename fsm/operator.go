@@ -30,7 +30,7 @@ func (t step) hold() {
 			t.refuse("Can't hold more contexts of \"" + string(n.Route) + `"`)
 			return
 		default:
-			i.Contexts = slices.Insert(i.Contexts, at, ContextHold{Alias: lower(t.c.Alias), Path: t.c.Context})
+			i.Contexts = slices.Insert(i.Contexts, at, ContextHold{Alias: Lower(t.c.Alias), Path: t.c.Context})
 		}
 		slot = &i.Contexts[at].Hold
 	}
@@ -137,7 +137,7 @@ func (i *Intent) of(aliases []string, p Path) (strictest Hold) {
 
 // find gives the place of one context's intent, or where it belongs.
 func (i *Intent) find(alias string, p Path) (int, bool) {
-	return slices.BinarySearchFunc(i.Contexts, ContextHold{Alias: lower(alias), Path: p}, func(a, b ContextHold) int {
+	return slices.BinarySearchFunc(i.Contexts, ContextHold{Alias: Lower(alias), Path: p}, func(a, b ContextHold) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Alias, b.Alias))
 	})
 }

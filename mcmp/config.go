@@ -53,9 +53,9 @@ func parseConfig(body []byte) (fsm.Command, error) {
 func set(n *fsm.NodeConfig, p pair) (err error) {
 	switch p.key {
 	case "balancer":
-		n.Balancer, err = lower(p.value), scalar("Balancer", p.value, maxBalancer)
+		n.Balancer, err = fsm.Lower(p.value), scalar("Balancer", p.value, fsm.MaxBalancer)
 	case "domain":
-		n.Domain, err = p.value, scalar("LBGroup", p.value, maxDomain)
+		n.Domain, err = p.value, scalar("LBGroup", p.value, fsm.MaxDomain)
 	case "host":
 		n.Host, err = parseHost(p.value)
 	case "port":
@@ -95,7 +95,7 @@ func set(n *fsm.NodeConfig, p pair) (err error) {
 // parseHost accepts a name, an IPv4 address, or an IPv6 address in brackets,
 // whose zone is cut: it means nothing on this machine.
 func parseHost(s string) (string, error) {
-	if err := scalar("Host", s, maxHost); err != nil {
+	if err := scalar("Host", s, fsm.MaxHost); err != nil {
 		return "", err
 	}
 	if inner, ok := strings.CutPrefix(s, "["); ok {
@@ -144,8 +144,8 @@ const second = 1000 // ms
 // in any case: s, h, ms, mi. Without one it counts in unit (ms each). The result
 // is in ms and fits a time.Duration.
 func parseTime(label, s string, unit int64) (int64, error) {
-	digits := strings.TrimRight(lower(s), "abcdefghijklmnopqrstuvwxyz")
-	switch suffix := lower(s)[len(digits):]; {
+	digits := strings.TrimRight(fsm.Lower(s), "abcdefghijklmnopqrstuvwxyz")
+	switch suffix := fsm.Lower(s)[len(digits):]; {
 	case suffix == "":
 	case suffix[0] == 's':
 		unit = second
@@ -167,7 +167,7 @@ func parseTime(label, s string, unit int64) (int64, error) {
 }
 
 func parseBool(s string, otherwise bool) bool {
-	switch lower(s) {
+	switch fsm.Lower(s) {
 	case "yes", "on":
 		return true
 	case "no", "off":
@@ -184,7 +184,7 @@ const (
 )
 
 func parseFlush(s string) int {
-	switch lower(s) {
+	switch fsm.Lower(s) {
 	case "on", "yes":
 		return flushOn
 	case "auto":

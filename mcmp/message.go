@@ -37,7 +37,7 @@ var ops = map[string]fsm.Op{
 
 // canonical returns the method as the protocol writes it, "" if it is none.
 func canonical(method string) string {
-	m := upper(method)
+	m := strings.ToUpper(method)
 	switch m {
 	case methodPing, methodInfo, methodDump, methodVersion:
 		return m
@@ -48,17 +48,10 @@ func canonical(method string) string {
 	return ""
 }
 
-// Longest values in bytes (spec/mcmp.md §0.2).
+// Longest values in bytes that the state does not bound (spec/mcmp.md §0.2).
 const (
-	maxBalancer = 39
-	maxRoute    = 63
-	maxDomain   = 19
-	maxHost     = 63
-	maxPort     = 6
-	maxType     = 15
-	maxCookie   = 29
-	maxAlias    = 254
-	maxContext  = 79
+	maxPort = 6
+	maxType = 15
 )
 
 // Message is a request whose body has been read and found valid.
@@ -132,7 +125,7 @@ func pairs(body []byte, strict bool) ([]pair, error) {
 			continue
 		}
 		p := pair{name: decode(name), value: decode(value)}
-		p.key = lower(p.name)
+		p.key = fsm.Lower(p.name)
 		for _, s := range []string{p.name, p.value} {
 			if at := strings.IndexFunc(s, forbidden); at >= 0 {
 				return nil, unreadable("pair %d contains byte %02X", i+1, s[at])
@@ -185,26 +178,6 @@ func unhex(c byte) int {
 	return -1
 }
 
-// lower and upper change ASCII letters only: other bytes keep their value and
-// their length, whatever encoding they are in.
-func lower(s string) string { return mapASCII(s, 'A', 'Z', 'a'-'A') }
-func upper(s string) string { return mapASCII(s, 'a', 'z', 0x100+'A'-'a') }
-
-func mapASCII(s string, from, to byte, shift int) string {
-	for i := range len(s) {
-		if from <= s[i] && s[i] <= to {
-			b := []byte(s)
-			for j := i; j < len(b); j++ {
-				if from <= b[j] && b[j] <= to {
-					b[j] += byte(shift)
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
-
 // scalar checks a field that is not a list: a comma in it would break INFO.
 func scalar(label, value string, limit int) error {
 	if len(value) > limit {
@@ -222,10 +195,10 @@ func noComma(label, value string) error {
 
 // cookieName checks the name of the session cookie or path parameter.
 func cookieName(label, value string) error {
-	if len(value) > maxCookie {
+	if len(value) > fsm.MaxCookie {
 		return syntax("A field is too big")
 	}
-	return scalar(label, value, maxCookie)
+	return scalar(label, value, fsm.MaxCookie)
 }
 
 // list splits a list field and appends its elements to what came before.
@@ -251,10 +224,10 @@ func (t *targets) add(p pair) (err error) {
 	switch p.key {
 	case "alias":
 		t.hasAlias = true
-		t.aliases, err = list("Alias", p.value, maxAlias, t.aliases)
+		t.aliases, err = list("Alias", p.value, fsm.MaxAlias, t.aliases)
 	case "context":
 		t.hasContexts = true
-		t.contexts, err = list("Context", p.value, maxContext, t.contexts)
+		t.contexts, err = list("Context", p.value, fsm.MaxContext, t.contexts)
 	}
 	return err
 }
@@ -283,7 +256,7 @@ func (t *targets) into(c *fsm.Command, needed bool) error {
 // route checks a JVMRoute. The Java client trims what it reads in INFO: with a
 // blank around it a route would pass there for another worker's.
 func route(value string) (fsm.JVMRoute, error) {
-	err := scalar("JVMRoute", value, maxRoute)
+	err := scalar("JVMRoute", value, fsm.MaxRoute)
 	if err == nil && strings.Trim(value, " ") != value {
 		err = badValue("JVMRoute")
 	}
@@ -384,7 +357,7 @@ func parsePing(body []byte) (Ping, error) {
 		case "jvmroute":
 			q.Route, err = route(p.value)
 		case "scheme":
-			q.Scheme, err = lower(p.value), scalar("Scheme", p.value, maxType)
+			q.Scheme, err = fsm.Lower(p.value), scalar("Scheme", p.value, maxType)
 		case "host":
 			q.Host, err = parseHost(p.value)
 		case "port":

@@ -1,6 +1,7 @@
 package mcmp
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +29,7 @@ func newMetrics() *metrics {
 
 // count records an answer; kind is its Type, "" for a 200.
 func (m *metrics) count(command, kind string, took time.Duration) {
-	result := lower(kind)
+	result := strings.ToLower(kind)
 	if kind == "" {
 		result = "ok"
 	}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/quorate/quorate/fsm"
 )
 
 // Limits of a request head; what exceeds them is 414 or 431.
@@ -159,7 +161,7 @@ func readFields(r *bufio.Reader, budget int) ([]field, error) {
 		if !ok || !isToken(name) {
 			return nil, bad("malformed header line") // also a folded one: its name has a blank
 		}
-		fields = append(fields, field{lower(name), strings.Trim(value, " \t")})
+		fields = append(fields, field{fsm.Lower(name), strings.Trim(value, " \t")})
 	}
 }
 
@@ -176,11 +178,11 @@ func (r *request) headers(fields []field) error {
 		case "transfer-encoding":
 			codings = append(codings, f.value)
 		case "connection":
-			connection += "," + lower(f.value)
+			connection += "," + fsm.Lower(f.value)
 		case "accept":
 			r.accept += "," + f.value
 		case "expect":
-			if lower(f.value) != "100-continue" {
+			if fsm.Lower(f.value) != "100-continue" {
 				return &httpError{417, "Expect"}
 			}
 		}
@@ -224,7 +226,7 @@ func (r *request) framing(lengths, codings []string) error {
 		return nil
 	case len(codings) != 1 || len(lengths) != 0:
 		return bad("ambiguous framing")
-	case lower(codings[0]) != "chunked":
+	case fsm.Lower(codings[0]) != "chunked":
 		if !isASCII(codings[0]) {
 			return bad("Transfer-Encoding")
 		}
@@ -248,14 +250,14 @@ func (r *request) origin(hosts []string) error {
 	scheme, rest, absolute := strings.Cut(path, "://")
 	switch {
 	case strings.HasPrefix(r.target, "/"), r.target == "*":
-	case absolute && (lower(scheme) == "http" || lower(scheme) == "https"):
+	case absolute && (fsm.Lower(scheme) == "http" || fsm.Lower(scheme) == "https"):
 		authority := rest
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
 			authority, path = rest[:i], rest[i:]
 		} else {
 			path = "/"
 		}
-		if !isHost(authority) || len(hosts) == 1 && lower(authority) != lower(hosts[0]) {
+		if !isHost(authority) || len(hosts) == 1 && fsm.Lower(authority) != fsm.Lower(hosts[0]) {
 			return bad("target and Host differ")
 		}
 	case canonical(r.method) == "" && isHost(r.target): // CONNECT's authority form: 405 follows

@@ -233,7 +233,7 @@ func (w *worker) fill(n *fsm.Node, old *worker) {
 }
 
 func (w *worker) add(names *aliases, at place, key int64, s status) {
-	if at.path[0] != '/' || len(at.path) > maxContext {
+	if at.path[0] != '/' || len(at.path) > fsm.MaxContext {
 		return // no request can match it
 	}
 	if s == enabled {

@@ -2,6 +2,8 @@ package route
 
 import (
 	"strings"
+
+	"github.com/quorate/quorate/fsm"
 )
 
 // Facts is what a decision needs to know of a request.
@@ -31,21 +33,5 @@ func hostOf(h string) string {
 	if end >= 0 && strings.IndexByte(h[end:], ']') < 0 { // not inside [::1]
 		h = h[:end]
 	}
-	return lower(strings.TrimSuffix(h, "."))
-}
-
-// lower folds ASCII alone, as fsm does for aliases.
-func lower(s string) string {
-	for i := range len(s) {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if 'A' <= b[i] && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
+	return fsm.Lower(strings.TrimSuffix(h, "."))
 }

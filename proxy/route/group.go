@@ -54,7 +54,7 @@ type aliases struct {
 func newAliases(as []string) *aliases {
 	names := make([]string, len(as))
 	for i, a := range as {
-		names[i] = lower(a)
+		names[i] = fsm.Lower(a)
 	}
 	slices.Sort(names)
 	return &aliases{as: as, names: slices.Compact(names)}

@@ -8,9 +8,6 @@ import (
 	"github.com/quorate/quorate/fsm"
 )
 
-// maxContext is the longest context path in bytes (spec/mcmp.md §0.2).
-const maxContext = 79
-
 // Options are what a table needs beside the state.
 type Options struct {
 	// Carries says whether this version speaks a worker's protocol (CONFIG's
@@ -25,11 +22,11 @@ type Table struct {
 	settings *fsm.Settings
 	options  Options
 
-	paths   trie[*group]      // by context path
-	depths  [maxContext]int32 // how many of the paths have so many slashes, less one
-	deepest int               // slashes of the deepest
-	nodes   trie[*worker]     // by route; removed ones until they are forgotten
-	aliases trie[int]         // how many vhosts have this name
+	paths   trie[*group]          // by context path
+	depths  [fsm.MaxContext]int32 // how many of the paths have so many slashes, less one
+	deepest int                   // slashes of the deepest
+	nodes   trie[*worker]         // by route; removed ones until they are forgotten
+	aliases trie[int]             // how many vhosts have this name
 
 	balancers []*Balancer // in order of creation
 	rules     []rule
@@ -208,7 +205,7 @@ func (t *Table) deepestEnd(path string) int {
 		return 0
 	}
 	slashes := 0
-	for end := 1; end <= maxContext; end++ {
+	for end := 1; end <= fsm.MaxContext; end++ {
 		if end == len(path) {
 			return end
 		}
@@ -218,7 +215,7 @@ func (t *Table) deepestEnd(path string) int {
 			}
 		}
 	}
-	return strings.LastIndexByte(path[:maxContext+1], '/')
+	return strings.LastIndexByte(path[:fsm.MaxContext+1], '/')
 }
 
 // rule is one of shared.rules.
@@ -229,7 +226,7 @@ type rule struct {
 }
 
 func newRule(r fsm.Rule) rule {
-	c := rule{Rule: r, balancer: lower(r.Balancer)}
+	c := rule{Rule: r, balancer: fsm.Lower(r.Balancer)}
 	for _, h := range r.Hosts {
 		c.hosts = append(c.hosts, hostOf(h))
 	}

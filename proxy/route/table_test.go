@@ -192,7 +192,7 @@ func TestLongest(t *testing.T) {
 		w := newWorld()
 		var paths []string
 		for _, p := range rapid.SliceOfN(path, 1, 12).Draw(rt, "contexts") {
-			if len(p) <= maxContext {
+			if len(p) <= fsm.MaxContext {
 				paths = append(paths, p)
 			}
 		}
