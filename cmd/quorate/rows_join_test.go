@@ -26,15 +26,18 @@ func TestFourthReplicaJoins(t *testing.T) {
 		t.Errorf("lb4 is %s, voter %v, %d voters; want a non-voter beside 3", s.Replica.Role, s.Replica.Voter, s.Cluster.Voters)
 	}
 	for at := range c.replicas {
-		var lb4 admin.Replica
-		for _, r := range c.status(at).Replicas {
-			if r.Name == "lb4" {
-				lb4 = r
+		waitFor(t, patience, c.replicas[at].name+" to see lb4", func() error {
+			var lb4 admin.Replica
+			for _, r := range c.status(at).Replicas {
+				if r.Name == "lb4" {
+					lb4 = r
+				}
 			}
-		}
-		if lb4.Role != "non-voter" || !lb4.Reachable {
-			t.Errorf("%s sees lb4 as %+v", c.replicas[at].name, lb4)
-		}
+			if lb4.Role != "non-voter" || !lb4.Reachable || !lb4.Ready {
+				return fmt.Errorf("%+v", lb4)
+			}
+			return nil
+		})
 	}
 	if status, worker, err := get(c.replicas[i].traffic, "/shop/", ""); status != 200 || worker != "w1" {
 		t.Errorf("lb4 answers %d from %q, %v", status, worker, err)
