@@ -134,10 +134,10 @@ func TestStatus(t *testing.T) {
 		check int32
 		load  int // afterwards
 	}{
-		{"JVMRoute=w1&Load=50", false, "OK", nil, 1, 50},
+		{"JVMRoute=w1&Load=50", false, "OK", []string{"STATUS"}, 1, 50}, // whether that is news is for Propose to see
 		{"JVMRoute=w1&Load=60", false, "OK", []string{"STATUS"}, 1, 60},
 		{"JVMRoute=w1&Load=70", true, "NOTOK", []string{"STATUS"}, 1, 70}, // the load counts all the same
-		{"JVMRoute=w1&Load=70", true, "NOTOK", nil, 1, 70},
+		{"JVMRoute=w1&Load=70", true, "NOTOK", []string{"STATUS"}, 1, 70},
 		{"JVMRoute=w1&Load=-1", true, "OK", []string{"STATUS"}, 0, -1},
 		{"JVMRoute=w1", true, "NOTOK", nil, 1, -1},
 		{"JVMRoute=w1", false, "OK", nil, 1, -1},
@@ -296,7 +296,6 @@ func TestNoLeader(t *testing.T) {
 		method, target, body, want string
 		override                   string
 	}{
-		{"STATUS", "/", "JVMRoute=w1&Load=50", "200", ""},
 		{"STATUS", "/", "JVMRoute=w1&Load=7", "200", "STATUS"},
 		{"STATUS", "/", "JVMRoute=w1&Load=-1", "200", "STATUS"},
 		{"STATUS", "/", "JVMRoute=w1", "200", ""},

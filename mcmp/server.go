@@ -54,7 +54,9 @@ type Config struct {
 
 	// Propose brings a command into the log and returns once it is applied on this
 	// replica. ErrNoLeader if no leader has been known for 3 s or it cannot be
-	// reached; any other error is answered MEM. It keeps to ctx.
+	// reached; any other error is answered MEM. A STATUS that changes nothing here,
+	// nothing for its worker being on its way, needs no leader: liveness is soft
+	// state. It keeps to ctx.
 	Propose func(ctx context.Context, c fsm.Command) (fsm.Result, error)
 	// State is the state this replica routes by.
 	State func() *fsm.State

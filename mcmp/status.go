@@ -12,14 +12,13 @@ import (
 // checkTime is the longest check of a worker, even where its ping is longer.
 const checkTime = 2 * time.Second
 
-// status commits a load if it is news, and checks the worker meanwhile: the load
-// counts whatever the check says (spec/mcmp.md §0.5).
+// status commits the load and checks the worker meanwhile: the load counts
+// whatever the check says (spec/mcmp.md §0.5).
 func (s *Server) status(ctx context.Context, m Message) (reply, error) {
 	c := m.Command
-	st := s.c.State()
-	n := live(st, c.Route)
+	n := live(s.c.State(), c.Route)
 	if n == nil && m.NoLoad { // registered a moment ago elsewhere?
-		st, _ = s.read(ctx)
+		st, _ := s.read(ctx)
 		if n = live(st, c.Route); n == nil {
 			return reply{}, unknownNode(string(c.Route))
 		}
@@ -29,7 +28,7 @@ func (s *Server) status(ctx context.Context, m Message) (reply, error) {
 	}
 	wanted := m.NoLoad || c.Load >= 0
 	check := s.startCheck(ctx, n, wanted)
-	err := s.commitLoad(ctx, st, n, m)
+	err := s.commitLoad(ctx, n, m)
 	ok := <-check
 	if err != nil {
 		return reply{}, err
@@ -41,9 +40,9 @@ func (s *Server) status(ctx context.Context, m Message) (reply, error) {
 	return s.state("STATUS-RSP", c.Route, ok), nil
 }
 
-// commitLoad proposes a STATUS unless it would change nothing here: liveness is
-// soft state. n is its node in st, nil if it is unknown.
-func (s *Server) commitLoad(ctx context.Context, st *fsm.State, n *fsm.Node, m Message) error {
+// commitLoad brings the load of a STATUS into the log. Without a leader it counts
+// on this replica alone. n is the node, nil if it is unknown here.
+func (s *Server) commitLoad(ctx context.Context, n *fsm.Node, m Message) error {
 	c := m.Command
 	if m.NoLoad {
 		if !n.Resync {
@@ -51,24 +50,18 @@ func (s *Server) commitLoad(ctx context.Context, st *fsm.State, n *fsm.Node, m M
 		}
 		c.Load = n.Load // changes nothing but the flag
 	}
-	_, overridden := s.loads.Load(c.Route)
-	if _, res := fsm.Preview(st, c); res.Code == fsm.OK && !res.Changed {
-		if overridden && !m.NoLoad { // back to what the state says
-			s.c.Override(c)
-			s.loads.Delete(c.Route)
-		}
-		return nil
-	}
 	err := s.commit(ctx, c)
-	if errors.Is(err, ErrNoLeader) && n != nil {
+	_, overridden := s.loads.Load(c.Route)
+	switch {
+	case errors.Is(err, ErrNoLeader) && n != nil:
 		if !m.NoLoad {
 			s.c.Override(c)
 			s.loads.Store(c.Route, true)
 		}
 		return nil
-	}
-	if err == nil && overridden {
-		s.loads.Delete(c.Route) // by the entry
+	case err == nil && overridden:
+		s.c.Override(c) // back to what the state says: perhaps it made no entry
+		s.loads.Delete(c.Route)
 	}
 	return err
 }
