@@ -2,6 +2,7 @@ package mcmp
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -40,7 +41,7 @@ func (s *Server) act(ctx context.Context, source netip.Addr, method string, req 
 	if err != nil {
 		return reply{}, err
 	}
-	m.Command.ID = s.c.NewID()
+	rand.Read(m.Command.ID[:])
 	m.Command.Origin = fsm.FromWorker
 	m.Command.Replica = s.c.Name
 	m.Command.Source = source.String()

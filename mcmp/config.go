@@ -183,6 +183,9 @@ const (
 	flushAuto
 )
 
+// flushWords are their words in INFO.
+var flushWords = [...]string{flushOff: "Off", flushOn: "On", flushAuto: "Auto"}
+
 func parseFlush(s string) int {
 	switch fsm.Lower(s) {
 	case "on", "yes":

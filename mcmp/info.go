@@ -28,10 +28,10 @@ func (s *Server) info(ctx context.Context, asXML bool) reply {
 
 // listed are the nodes INFO and DUMP show.
 func listed(st *fsm.State) []*fsm.Node {
-	return slices.DeleteFunc(slices.Clone(st.Nodes()), func(n *fsm.Node) bool { return n.Removed != 0 })
+	return slices.DeleteFunc(st.Nodes(), func(n *fsm.Node) bool { return n.Removed != 0 })
 }
 
-// The values of a Node line, in its units.
+// seconds is the unit of Ping, Ttl and Timeout.
 func seconds(ms int64) int64 { return ms / second }
 
 // infoText prints Node lines, then a Vhost line per alias, then Context lines.

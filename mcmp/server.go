@@ -2,7 +2,6 @@ package mcmp
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -34,7 +33,7 @@ type Counters struct {
 	Connected   int64 // requests it is working on
 }
 
-// Config says what a Server needs. The funcs are called concurrently.
+// Config says what a Server needs. The funcs are required and called concurrently.
 type Config struct {
 	Listeners []Listener
 	Tokens    []string // first path segments that let a message in; empty: none is asked for
@@ -49,8 +48,7 @@ type Config struct {
 	Name      string // of this replica
 	Version   string // for VERSION
 	StartTime time.Time
-	Log       *slog.Logger         // default: discard
-	NewID     func() fsm.CommandID // default: random
+	Log       *slog.Logger // default: discard
 
 	// Propose brings a command into the log and returns once it is applied on this
 	// replica. ErrNoLeader if no leader has been known for 3 s or it cannot be
@@ -82,7 +80,7 @@ type Config struct {
 	// until Agreed.
 	Override func(c fsm.Command)
 	// Agreed ends the overrides of a node: the cluster has agreed on a message of
-	// its worker, even one that changed nothing and so made no entry. Optional.
+	// its worker, even one that changed nothing and so made no entry.
 	Agreed func(r fsm.JVMRoute)
 }
 
@@ -112,16 +110,13 @@ type Server struct {
 // New checks c and prepares a Server; it starts nothing.
 func New(c Config) (*Server, error) {
 	if c.Propose == nil || c.State == nil || c.Read == nil || c.Check == nil || c.CheckAddress == nil ||
-		c.InFlight == nil || c.Counters == nil || c.Gone == nil || c.Override == nil {
-		return nil, errors.New("mcmp: every func of Config but NewID and Agreed is required")
+		c.InFlight == nil || c.Counters == nil || c.Gone == nil || c.Override == nil || c.Agreed == nil {
+		return nil, errors.New("mcmp: every func of Config is required")
 	}
 	for _, l := range c.Listeners {
 		if err := guarded(l, c.Tokens); err != nil {
 			return nil, err
 		}
-	}
-	if c.Agreed == nil {
-		c.Agreed = func(fsm.JVMRoute) {}
 	}
 	fallback(&c.MaxMessage, 64<<10)
 	fallback(&c.IdleTimeout, 5*time.Minute)
@@ -131,12 +126,6 @@ func New(c Config) (*Server, error) {
 	fallback(&c.MaxConnections, 4096)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.NewID == nil {
-		c.NewID = func() (id fsm.CommandID) {
-			rand.Read(id[:])
-			return id
-		}
 	}
 	s := &Server{
 		c:         c,

@@ -8,8 +8,8 @@ import (
 	"github.com/quorate/quorate/fsm"
 )
 
-// Format writes the body that Parse reads back as m: the inverse of Parse, for
-// tests and tools. The target is "/*" if m.Command.Whole, else "/".
+// Format writes the body that Parse reads back as m: the inverse of Parse. The
+// target is "/*" if m.Command.Whole, else "/".
 func Format(m Message) []byte {
 	var w writer
 	switch m.Method {
@@ -86,6 +86,3 @@ func (w *writer) config(n *fsm.NodeConfig) {
 	w.add("WaitWorker", strconv.Itoa(n.WaitWorker))
 	w.add("Maxattempts", strconv.Itoa(n.MaxAttempts))
 }
-
-// flushWords are the words of INFO for NodeConfig.FlushPackets.
-var flushWords = [...]string{flushOff: "Off", flushOn: "On", flushAuto: "Auto"}
