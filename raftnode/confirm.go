@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -42,9 +43,11 @@ func (p *pauses) run(ctx context.Context) {
 	}
 }
 
-// look notes a pause: also one whose late tick has not come yet.
+// look notes a pause: also one whose late tick has not come yet. Both clocks count: the
+// monotonic one may stand still while a machine sleeps.
 func (p *pauses) look() {
-	if now := p.now(); now.Sub(p.tick) > p.every+p.late {
+	now := p.now()
+	if max(now.Sub(p.tick), now.Round(0).Sub(p.tick.Round(0))) > p.every+p.late {
 		p.pause = now
 		p.tick = now
 	}
@@ -72,12 +75,13 @@ func newConfirmer(verify func(context.Context) error, p *pauses, lease time.Dura
 }
 
 // add has answer called once, with nil when this replica has led at a moment after
-// the call. It reports false when ctx ended instead.
-func (c *confirmer) add(ctx context.Context, answer func(error)) bool {
+// the call, else with an error that is errNotLeader; or not at all when the term has
+// ended. It reports false when too many wait.
+func (c *confirmer) add(answer func(error)) bool {
 	select {
 	case c.queue <- answer:
 		return true
-	case <-ctx.Done():
+	default:
 		return false
 	}
 }
@@ -126,14 +130,14 @@ func (c *confirmer) ask(ctx context.Context) error {
 		// A pause shortly before counts too: answers from before it may lie unread.
 		if !c.pauses.since(asked.Add(-c.lease)) {
 			if err := c.verify(ctx); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", errNotLeader, err) // nothing is in any log
 			}
 			if !c.pauses.since(asked) {
 				return nil
 			}
 		}
-		if err := sleep(ctx, c.lease); err != nil {
-			return err
+		if sleep(ctx, c.lease) != nil {
+			return errNotLeader
 		}
 	}
 }

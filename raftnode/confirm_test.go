@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 const testLease = 250 * time.Millisecond
@@ -27,7 +29,7 @@ func TestConfirmationIsShared(t *testing.T) {
 		var answers sync.WaitGroup
 		wait := func() {
 			answers.Add(1)
-			c.add(ctx, func(err error) {
+			c.add(func(err error) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -47,7 +49,7 @@ func TestConfirmationIsShared(t *testing.T) {
 		end()
 		all.Wait()
 		late := make(chan error, 1)
-		if c.add(ctx, func(err error) { late <- err }) {
+		if c.add(func(err error) { late <- err }) {
 			c.run(ctx)
 			if err := <-late; !errors.Is(err, errNotLeader) {
 				t.Errorf("after the term: %v", err)
@@ -119,6 +121,25 @@ func TestPauseDuringTheQuestion(t *testing.T) {
 		}
 		end()
 		all.Wait()
+	})
+}
+
+// Nothing of what waited is in any log: its asker tries again under the next leader.
+func TestTermEndsAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPauses(testLease)
+		p.pause = time.Now().Add(time.Second) // as if noticed just when it is asked
+		ctx, end := context.WithTimeout(t.Context(), testLease/2)
+		defer end()
+		c := newConfirmer(func(context.Context) error { return nil }, p, testLease)
+		if err := c.ask(ctx); !errors.Is(err, errNotLeader) || outcomeOf(errorOf(reasonOf(err))) != notTaken {
+			t.Errorf("got %v", err)
+		}
+		c.verify = func(context.Context) error { return raft.ErrLeadershipLost }
+		p.pause = time.Time{}
+		if err := c.ask(t.Context()); outcomeOf(err) != notTaken {
+			t.Errorf("got %v", err)
+		}
 	})
 }
 

@@ -155,8 +155,8 @@ func (l *leadership) propose(ctx context.Context, cmd fsm.Command, again bool) (
 func (l *leadership) readIndex(ctx context.Context) (uint64, error) {
 	index := l.r.machine.Committed().Index
 	done := make(chan error, 1)
-	if !l.confirm.add(l.ctx, func(err error) { done <- err }) {
-		return 0, errNotLeader
+	if !l.confirm.add(func(err error) { done <- err }) {
+		return 0, errBusy
 	}
 	select {
 	case err := <-done:
@@ -168,8 +168,15 @@ func (l *leadership) readIndex(ctx context.Context) (uint64, error) {
 	}
 }
 
-// verify asks raft whether this replica still leads.
-func (l *leadership) verify(context.Context) error { return l.wait(l.r.raft.VerifyLeader()) }
+// verify asks raft whether this replica still leads. While leadership is handed over its
+// answer proves nothing: the next leader does not wait until this one's lease is over.
+func (l *leadership) verify(context.Context) error {
+	err := l.wait(l.r.raft.VerifyLeader())
+	if err == nil && l.r.handing.Load() {
+		return errTransfer
+	}
+	return err
+}
 
 // wait returns f's error, or errNotLeader when the term ends first: at its end raft
 // leaves some futures without an answer.
@@ -267,7 +274,9 @@ func (l *leadership) judge(taken []*proposal) []*proposal {
 		if !p.again && p.cmd.Op != fsm.OpTick && !l.busy.any(p.routes) {
 			now := l.r.machine.Committed()
 			if _, res := fsm.Preview(now.State, p.cmd); !res.Changed {
-				l.confirm.add(l.ctx, func(err error) { p.done <- answer{res: res, index: now.Index, err: err} })
+				if !l.confirm.add(func(err error) { p.done <- answer{res: res, index: now.Index, err: err} }) {
+					p.done <- answer{err: errBusy}
+				}
 				continue
 			}
 		}

@@ -78,6 +78,7 @@ type Replica struct {
 	formed   chan struct{} // closed when this replica has a configuration
 	stopping atomic.Bool   // it tells the others that it will be gone
 	resigned atomic.Bool   // it does not want to lead any more
+	handing  atomic.Bool   // leadership is being handed over
 	problems problems
 	behind   atomic.Pointer[time.Time] // since when this replica trails the others; nil: it does not
 
@@ -353,7 +354,8 @@ func (r *Replica) HandOver(ctx context.Context) error {
 	r.resigned.Store(true)
 	err := r.transfer(ctx)
 	for err != nil && sleep(ctx, 50*time.Millisecond) == nil {
-		err = r.transfer(ctx) // the one chosen may have been gone already
+		r.Ask(ctx) // the one chosen may be gone: another one then
+		err = r.transfer(ctx)
 	}
 	r.stopping.Store(true)
 	told, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
@@ -365,16 +367,21 @@ func (r *Replica) HandOver(ctx context.Context) error {
 // transfer hands leadership to another voter, if this replica leads and there is one,
 // and waits until that one is known to lead.
 func (r *Replica) transfer(ctx context.Context) error {
-	others := false
-	for _, s := range r.servers() {
-		others = others || s.Suffrage == raft.Voter && string(s.ID) != r.id
-	}
+	heir, others := r.heir(time.Now())
 	if r.raft.State() != raft.Leader || !others {
 		return nil
 	}
 	start := time.Now()
 	done := make(chan error, 1)
-	go func() { done <- r.raft.LeadershipTransfer().Error() }()
+	r.handing.Store(true)
+	go func() {
+		defer r.handing.Store(false)
+		if heir.ID == "" {
+			done <- r.raft.LeadershipTransfer().Error()
+		} else {
+			done <- r.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
+		}
+	}()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -395,6 +402,23 @@ func (r *Replica) transfer(ctx context.Context) error {
 			return fmt.Errorf("hand leadership over: %w", ctx.Err())
 		}
 	}
+}
+
+// heir is the furthest of the other voters that answer, zero if none does, and whether
+// there are others. Raft would choose by its log alone, and so a dead one as well.
+func (r *Replica) heir(now time.Time) (heir raft.Server, others bool) {
+	var best uint64
+	for _, s := range r.servers() {
+		if s.Suffrage != raft.Voter || string(s.ID) == r.id {
+			continue
+		}
+		others = true
+		p, _ := r.roster.copy(string(s.ID))
+		if p.err == "" && p.reachable(now) && !p.report.Stopping && p.report.AppliedIndex >= best {
+			heir, best = s, p.report.AppliedIndex
+		}
+	}
+	return heir, others
 }
 
 // ID is this replica's id, for as long as its data directory lives.

@@ -233,6 +233,14 @@ func TestHandOver(t *testing.T) {
 	leader, others := c.leader(trio)
 	register(t, leader, "w1")
 
+	leader.handing.Store(true) // what a leader believes of itself meanwhile proves nothing
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := leader.Read(ctx); err == nil {
+		t.Error("read while leadership is on its way to another")
+	}
+	leader.handing.Store(false)
+
 	start := time.Now()
 	if err := leader.HandOver(context.Background()); err != nil {
 		t.Fatal(err)
@@ -250,6 +258,14 @@ func TestHandOver(t *testing.T) {
 		all := strings.Join(others[0].logs.all(), "\n")
 		return strings.Contains(all, "INFO replica left name="+leader.name)
 	})
+
+	// One voter is gone: the other one is the heir, whatever its place among the voters.
+	if err := next.HandOver(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if id := next.leader.view().id; id == next.ID() || id == leader.ID() {
+		t.Errorf("leadership went to %s", next.nameOf(id))
+	}
 }
 
 func TestAloneAfterRestart(t *testing.T) {
