@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (c *Config) check() error {
 		return errors.New("open replica: a cluster port needs a secret or certificates")
 	case c.Multiplier < 0 || c.Multiplier > 10:
 		return fmt.Errorf("open replica: multiplier %d: must be 1 to 10", c.Multiplier)
-	case c.BootstrapExpect < 0 || c.BootstrapExpect == 2:
+	case !slices.Contains([]int{0, 1, 3, 5, 7}, c.BootstrapExpect):
 		return fmt.Errorf("open replica: bootstrap_expect %d: must be 1, 3, 5 or 7", c.BootstrapExpect)
 	}
 	if c.Multiplier == 0 {
@@ -262,11 +263,11 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 		r.end(ErrStopped)
 	case <-r.done.Done():
 	}
-	duties.Wait()
 	if errors.Is(context.Cause(r.done), errDiskHangs) {
 		shut()
-		return context.Cause(r.done)
+		return context.Cause(r.done) // what sits in that write cannot be waited for
 	}
+	duties.Wait()
 	stopped := r.raft.Shutdown()
 	if errors.Is(context.Cause(r.done), errKilled) {
 		shut() // the port before raft: no word goes out any more
