@@ -47,6 +47,25 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// A log that has begun belongs to the cluster of its promise, and to no other.
+func TestBegun(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, nil)
+	r := c.start("lb1", func(c *Config) { c.BootstrapExpect = 0 })
+	<-r.ready
+	p := &Promise{ClusterID: "x", Replicas: []string{r.ID(), "zz"}}
+	if err := r.promise(p); err != nil || r.hello().ClusterID != "" {
+		t.Errorf("promised only: of cluster %q, %v", r.hello().ClusterID, err)
+	}
+	if err := r.bootstrap(p); err != nil || r.hello().ClusterID != "x" {
+		t.Errorf("formed, no quorum yet: of cluster %q, %v", r.hello().ClusterID, err)
+	}
+	p = &Promise{ClusterID: "y", Replicas: []string{r.ID(), "yy"}}
+	if err := r.promise(p); err != nil || r.hello().ClusterID != "" {
+		t.Errorf("its log is that of other replicas: of cluster %q, %v", r.hello().ClusterID, err)
+	}
+}
+
 func TestTakeDropsWhatIsTooLate(t *testing.T) {
 	l := &leadership{queue: make(chan *proposal, 1000)}
 	late, cancel := context.WithCancel(context.Background())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/fsm"
@@ -53,11 +54,26 @@ func (r *Replica) hello() Hello {
 	return Hello{
 		ID:        r.id,
 		Name:      r.c.Name,
-		ClusterID: r.home.get().ClusterID,
+		ClusterID: r.begun(),
 		Version:   r.c.Version,
 		Schema:    fsm.SchemaVersion,
 		Address:   r.listening,
 	}
+}
+
+// begun is the id of the cluster this replica belongs to, or has been formed into without
+// its first command yet: even then its log must not meet that of another cluster.
+func (r *Replica) begun() string {
+	is, servers := r.home.get(), r.servers()
+	if is.ClusterID != "" || is.Promise == nil || len(servers) == 0 {
+		return is.ClusterID
+	}
+	for _, s := range servers {
+		if !slices.Contains(is.Promise.Replicas, string(s.ID)) {
+			return "" // added to another one before its promise was dropped
+		}
+	}
+	return is.Promise.ClusterID
 }
 
 // admit refuses a caller that the cluster has removed, and one that bears this
