@@ -24,8 +24,6 @@ import (
 
 // proposeRequest is a command on its way to the leader.
 type proposeRequest struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
 	Budget int64 // ms left
 	Again  bool  // an earlier attempt may be in the log
 	Entry  []byte
@@ -33,8 +31,6 @@ type proposeRequest struct {
 
 // proposeAnswer is the leader's answer; Reason "" means that it was taken.
 type proposeAnswer struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
 	Reason string
 	Index  uint64
 	Result fsm.Result
@@ -44,7 +40,8 @@ type proposeAnswer struct {
 // snapshot may skip this replica's own copy of the entry.
 func (r *Replica) forward(ctx context.Context, leader string, cmd fsm.Command, again bool) (fsm.Result, uint64, error) {
 	// A command travels as an entry of one: the same bytes, the same checksum.
-	entry, err := fsm.EncodeEntry(fsm.Entry{Schema: fsm.SchemaVersion, Commands: []fsm.Command{cmd}})
+	// In the cluster's version: the leader's program may be older than this one.
+	entry, err := fsm.EncodeEntry(fsm.Entry{Schema: r.State().State.Schema(), Commands: []fsm.Command{cmd}})
 	if err != nil {
 		return fsm.Result{}, 0, fmt.Errorf("%w: %w", errRefused, err)
 	}
