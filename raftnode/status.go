@@ -108,12 +108,12 @@ func (r *Replica) role(voter bool) string {
 func (r *Replica) report() Report {
 	rep := r.c.Report()
 	a := r.State()
-	_, settled := r.machine.HashAt(a.Index)
+	hash, ok := r.machine.HashAt(a.Index)
 	is := r.home.get()
 	rep.ID, rep.Name, rep.ClusterID, rep.Promise = r.id, r.c.Name, is.ClusterID, is.Promise
 	rep.Expect, rep.Version, rep.Schema = r.c.BootstrapExpect, r.c.Version, fsm.SchemaVersion
 	rep.StartedAt, rep.Stopping = r.started, r.stopping.Load()
-	rep.AppliedIndex, rep.StateHash, rep.Boot = a.Index, a.State.Hash().String(), a.Index != 0 && !settled
+	rep.AppliedIndex, rep.StateHash, rep.Boot = a.Index, a.State.Hash().String(), a.Index != 0 && !(ok && hash == a.State.Hash())
 	rep.Addresses.Cluster = r.listening
 	voter := slices.ContainsFunc(r.servers(), func(s raft.Server) bool {
 		return string(s.ID) == r.id && s.Suffrage == raft.Voter

@@ -1,12 +1,15 @@
 package raftnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/quorate/quorate/fsm"
 )
 
 // watcher is what the round of reports remembers from one to the next. One goroutine
@@ -140,7 +143,7 @@ func (r *Replica) noteBehind(behind bool, now time.Time) {
 func (r *Replica) compare(p contact, now time.Time) {
 	index := p.report.AppliedIndex
 	mine, ok := r.machine.HashAt(index)
-	if !ok || p.report.Boot || p.report.Schema != r.report().Schema || p.compared == index {
+	if !ok || p.report.Boot || p.report.Schema != fsm.SchemaVersion || p.compared == index {
 		return
 	}
 	equal := p.report.StateHash == mine.String()
@@ -196,12 +199,7 @@ func (r *Replica) remember() {
 			list = append(list, k)
 		}
 	}
-	slices.SortFunc(list, func(a, b known) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b known) int { return cmp.Compare(a.ID, b.ID) })
 	if len(list) == 0 || slices.Equal(list, r.home.get().Known) {
 		return
 	}
