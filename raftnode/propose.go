@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/fsm"
@@ -56,7 +57,8 @@ func (r *Replica) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, uin
 		err = r.applied(ctx, index)
 	}
 	if err != nil {
-		return fsm.Result{}, 0, fmt.Errorf("propose %s %s: %w", cmd.Op, cmd.Route, err)
+		what := strings.TrimSpace(fmt.Sprint(cmd.Op, " ", cmd.Route))
+		return fsm.Result{}, 0, fmt.Errorf("propose %s: %w", what, err)
 	}
 	return res, index, nil
 }
