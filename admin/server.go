@@ -49,6 +49,7 @@ type Token struct {
 
 // ReadTokens reads admin.tokens_file: a line is "NAME ROLE HASH", the hash
 // being the SHA-256 of the token in hex; blank lines and # comments are skipped.
+// A file without a token is an error: a Server without tokens asks for none.
 func ReadTokens(path string) ([]Token, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,7 +78,13 @@ func ReadTokens(path string) ([]Token, error) {
 		copy(t.Hash[:], hash)
 		tokens = append(tokens, t)
 	}
-	return tokens, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("%s: no token in it", path)
+	}
+	return tokens, nil
 }
 
 // rank orders the roles: a higher one may do what a lower one may.

@@ -147,10 +147,11 @@ func TestTokens(t *testing.T) {
 
 func TestReadTokensNamesTheLine(t *testing.T) {
 	for content, want := range map[string]string{
-		"a view":                ":1: a line is NAME ROLE HASH",
-		"\na boss 00":           `:2: role "boss": must be view, drain or admin`,
-		"a view 00":             ":1: hash: must be 64 hex digits",
-		"a view " + "zz" + "00": ":1: hash: must be 64 hex digits",
+		"a view":       ":1: a line is NAME ROLE HASH",
+		"\na boss 00":  `:2: role "boss": must be view, drain or admin`,
+		"a view 00":    ":1: hash: must be 64 hex digits",
+		"a view zz00":  ":1: hash: must be 64 hex digits",
+		"# none yet\n": ": no token in it",
 	} {
 		file := filepath.Join(t.TempDir(), "tokens")
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
