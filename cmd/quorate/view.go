@@ -96,6 +96,9 @@ func (s *server) member(m raftnode.Member, self admin.Self) admin.Replica {
 		r.Ready, r.AppliedIndex, r.StateHash, r.Version, r.Addresses = self.Ready, self.AppliedIndex, self.StateHash, self.Version, self.Addresses
 		r.LastContact = 0
 	}
+	if m.LastContact < 0 {
+		r.LastContact = -1 // none since the answering replica started
+	}
 	if r.Addresses.Cluster == "" {
 		r.Addresses.Cluster = m.Address
 	}
@@ -111,6 +114,9 @@ func (s *server) sharedKeys() map[string]string {
 	own := settingsOf(s.conf)
 	keys := map[string]string{}
 	for _, d := range config.Differences(sharedOf(own), sharedOf(s.replica.State().State.Settings())) {
+		if d.Key == "shared.voters" && !s.conf.Shared.Voters.Given {
+			continue // auto is what the cluster was formed with
+		}
 		if s.conf.Given(d.Key) {
 			keys[d.Key] = fmt.Sprintf("%s in its file, %s in the log", d.A, d.B)
 		}
