@@ -116,12 +116,16 @@ func (s *server) propose(ctx context.Context, c fsm.Command) (fsm.Result, error)
 	return res, err
 }
 
-// read is the newest state, or without a quorum the local one and its age.
+// read is the newest state, or without a quorum the local one and since when it
+// may be behind.
 func (s *server) read(ctx context.Context) (*fsm.State, time.Duration, error) {
 	state, err := s.replica.Read(ctx)
 	if err == nil {
 		return state, 0, nil
 	}
-	local := s.replica.State()
-	return local.State, max(time.Since(local.At), time.Second), nil
+	age := time.Second // a leader is known, it did not answer in time
+	if lost := s.replica.Status().LostSince; !lost.IsZero() {
+		age = max(age, time.Since(lost))
+	}
+	return s.replica.State().State, age, nil
 }
