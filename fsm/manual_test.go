@@ -354,6 +354,9 @@ func checkState(t testing.TB, s *State) {
 
 func checkNode(t testing.TB, s *State, n *Node) {
 	t.Helper()
+	if n.New && n.Load != -1 {
+		t.Fatalf("%s is new with load %d", n.Route, n.Load)
+	}
 	if s.Balancer(n.Config.Balancer) == nil {
 		t.Fatalf("%s has no balancer %s", n.Route, n.Config.Balancer)
 	}

@@ -35,7 +35,7 @@ type Node struct {
 	Route    JVMRoute
 	Config   NodeConfig // as CONFIG said, Balancer resolved
 	Load     int        // -1 … 100
-	New      bool       // no load >= 0 committed yet
+	New      bool       // no load >= 0 committed yet, so Load is -1
 	Removed  int64      // leader time of the removal, 0 while it is there
 	Resync   bool       // its next STATUS is answered MEM once (spec/mcmp.md §0.8)
 	Hold     Hold

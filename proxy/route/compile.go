@@ -24,7 +24,8 @@ func Compile(s *fsm.State, o Options) *Table {
 // sums of fsm.Result's Nodes, Balancers and Settings. Only that is compiled, so
 // its cost does not grow with the state. Nodes keep their counters. It is due
 // after every entry, also one that changed nothing of these: routes that are
-// remembered are read from the state.
+// remembered are read from the state. For an installed snapshot it is given the
+// nodes and balancers of both states.
 func (t *Table) Update(s *fsm.State, nodes []fsm.JVMRoute, balancers []string, settings bool) *Table {
 	b := t.builder()
 	b.state = s
@@ -38,24 +39,6 @@ func (t *Table) Update(s *fsm.State, nodes []fsm.JVMRoute, balancers []string, s
 		b.set(r, s.Node(r))
 	}
 	return b.Table
-}
-
-// Replace returns the table of a state that did not come from t's by applying
-// entries: an installed snapshot. Nodes that are in both keep their counters.
-func (t *Table) Replace(s *fsm.State) *Table {
-	var nodes []fsm.JVMRoute
-	t.nodes.each(func(r string, _ *worker) { nodes = append(nodes, fsm.JVMRoute(r)) })
-	for _, n := range s.Nodes() {
-		nodes = append(nodes, n.Route)
-	}
-	var balancers []string
-	for _, b := range t.balancers {
-		balancers = append(balancers, b.Name)
-	}
-	for _, b := range s.Balancers() {
-		balancers = append(balancers, b.Name)
-	}
-	return t.Update(s, nodes, balancers, true)
 }
 
 // WithNode returns a table in which one node is as n says, until an Update names
@@ -165,9 +148,6 @@ func (b *builder) set(r fsm.JVMRoute, n *fsm.Node) {
 		node.carried = b.options.Carries == nil || b.options.Carries(n.Config.Type)
 		node.enabled = next.enabled
 		node.load = n.Load
-		if n.New {
-			node.load = -1
-		}
 	}
 	if b.first {
 		come()

@@ -246,7 +246,7 @@ func (n *Node) state() string {
 	switch {
 	case !n.carried:
 		return "has type " + r.Config.Type + ", not in this version"
-	case r.New && n.load < 0:
+	case r.New:
 		return "is new (no STATUS yet)"
 	case n.load < 0:
 		return "is down (load -1)"

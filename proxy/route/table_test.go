@@ -54,9 +54,19 @@ func TestUpdateEqualsCompile(t *testing.T) {
 			}
 		}
 		// As if a snapshot came.
+		var nodes []fsm.JVMRoute
+		var balancers []string
+		for _, s := range []*fsm.State{early.State(), w.state} {
+			for _, n := range s.Nodes() {
+				nodes = append(nodes, n.Route)
+			}
+			for _, b := range s.Balancers() {
+				balancers = append(balancers, b.Name)
+			}
+		}
 		want := dump(Compile(w.state, Options{Carries: carries}))
-		if got := dump(early.Replace(w.state)); got != want {
-			rt.Fatalf("replaced:\n%s\ncompiled:\n%s", got, want)
+		if got := dump(early.Update(w.state, nodes, balancers, true)); got != want {
+			rt.Fatalf("from a snapshot:\n%s\ncompiled:\n%s", got, want)
 		}
 	})
 }

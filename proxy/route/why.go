@@ -40,7 +40,7 @@ func (t *Table) Why(r fsm.JVMRoute, now int64) (status, why string) {
 		return StatusDraining, hold(&rec.Hold, now) + ": no new sessions; " + left(n.InFlight())
 	case !n.carried:
 		return StatusDown, "type " + rec.Config.Type + ": not in this version"
-	case rec.New && n.load < 0:
+	case rec.New:
 		return StatusNew, "no STATUS yet"
 	case n.load < 0:
 		return StatusDown, fmt.Sprintf("says load -1 for %s: its connector does not accept", since(rec.Modified, now))
