@@ -5,7 +5,7 @@
 //
 //	seed names ──resolve──► Join ──► memberlist ◄──UDP, TCP──► the others
 //	                                     │
-//	                     Members, Changed ▼   (id, cluster, address, ready, version)
+//	                              Members ▼   (id, cluster, address, ready, version)
 //
 // The wire is hashicorp/memberlist under AES-256-GCM with a key derived from the
 // cluster's secret; a replica with another secret is never seen (design.md §6).
@@ -72,7 +72,6 @@ type Gossip struct {
 	log       *slog.Logger
 	seeds     *seeds
 	meta      atomic.Pointer[[]byte] // what memberlist broadcasts about this replica
-	changed   chan struct{}
 
 	listMu sync.Mutex             // serialises Update and Leave with the end of Run
 	list   *memberlist.Memberlist // nil before Run and after it
@@ -106,7 +105,6 @@ func Open(c Config) (*Gossip, error) {
 	g := &Gossip{
 		config:  c,
 		log:     c.Log,
-		changed: make(chan struct{}, 1),
 		members: make(map[string]Member),
 	}
 	if _, err := g.refresh(); err != nil {
@@ -217,13 +215,6 @@ func (g *Gossip) Members() []Member {
 	return all
 }
 
-// Changed yields a value after Members has changed; several changes may share one. It
-// has room for one value and is for one receiver.
-func (g *Gossip) Changed() <-chan struct{} { return g.changed }
-
-// Seeds says for each entry of Config.Join how the last attempt ended.
-func (g *Gossip) Seeds() []Seed { return g.seeds.all() }
-
 // Update broadcasts this replica's own record now if ClusterID or Ready says something
 // new, and waits up to a second for the first of the others to be sent it.
 func (g *Gossip) Update() error {
@@ -286,7 +277,6 @@ func (e events) NotifyLeave(n *memberlist.Node) {
 	e.g.mu.Lock()
 	delete(e.g.members, n.Name)
 	e.g.mu.Unlock()
-	e.g.wake()
 }
 
 func (g *Gossip) note(n *memberlist.Node) {
@@ -299,14 +289,6 @@ func (g *Gossip) note(n *memberlist.Node) {
 	g.mu.Lock()
 	g.members[m.ID] = m
 	g.mu.Unlock()
-	g.wake()
-}
-
-func (g *Gossip) wake() {
-	select {
-	case g.changed <- struct{}{}:
-	default:
-	}
 }
 
 // delegate hands memberlist this replica's record, and nothing else.
@@ -318,7 +300,7 @@ func (d delegate) GetBroadcasts(overhead, limit int) [][]byte { return nil }
 func (d delegate) LocalState(join bool) []byte                { return nil }
 func (d delegate) MergeRemoteState(buf []byte, join bool)     {}
 
-// debugLog takes memberlist's lines. They repeat what Members and Seeds tell, in words
+// debugLog takes memberlist's lines. They repeat what Members and our own lines tell, in words
 // meant for memberlist's authors: DEBUG.
 type debugLog struct{ log *slog.Logger }
 

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,50 +16,41 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// ErrSecret: the seed answers, but under another key.
-var ErrSecret = errors.New("refused: not the same cluster secret")
+// errSecret: the seed answers, but under another key.
+var errSecret = errors.New("refused: not the same cluster secret")
 
 const (
 	firstRejoin = 500 * time.Millisecond
 	lastRejoin  = 10 * time.Second
 )
 
-// Seed is one entry of Config.Join and how the last attempt to join it ended.
-type Seed struct {
-	Addr   string
-	Joined bool  // at least one of its addresses answered
-	Err    error // why not, if not; wraps ErrSecret when the key differs; nil before the first attempt
-}
-
 // seeds joins the configured names for ever, also after success: that heals a
 // partition in which both sides have declared the other dead.
 type seeds struct {
 	self string
 	log  *slog.Logger
+	list []*seed
+}
 
-	mu   sync.Mutex
-	list []Seed
+// seed is one entry of Config.Join. At any time one goroutine at most deals with it.
+type seed struct {
+	addr string
+	err  error // why the last attempt to join it failed; nil before the first
 }
 
 func newSeeds(addrs []string, self string, log *slog.Logger) *seeds {
 	s := &seeds{self: self, log: log}
 	for _, addr := range addrs {
-		s.list = append(s.list, Seed{Addr: addr})
+		s.list = append(s.list, &seed{addr: addr})
 	}
 	return s
-}
-
-func (s *seeds) all() []Seed {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.list)
 }
 
 func (s *seeds) run(ctx context.Context, list *memberlist.Memberlist) {
 	for pause := firstRejoin; ctx.Err() == nil; pause = min(2*pause, lastRejoin) {
 		var round sync.WaitGroup
-		for i, seed := range s.all() {
-			round.Go(func() { s.note(i, s.join(ctx, list, seed.Addr)) })
+		for _, x := range s.list {
+			round.Go(func() { s.note(x, s.join(ctx, list, x.addr)) })
 		}
 		round.Wait()
 		// Jitter, so that replicas started together do not ask together for ever.
@@ -72,17 +62,14 @@ func (s *seeds) run(ctx context.Context, list *memberlist.Memberlist) {
 }
 
 // note records the outcome, and logs it when it is another than last time.
-func (s *seeds) note(i int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.list[i]
-	s.list[i] = Seed{Addr: old.Addr, Joined: err == nil, Err: err}
+func (s *seeds) note(x *seed, err error) {
 	switch {
-	case errors.Is(err, ErrSecret) && !errors.Is(old.Err, ErrSecret):
-		s.log.Warn("seed refused", "seed", old.Addr, "error", err)
-	case err != nil && old.Err == nil:
-		s.log.Debug("seed unreachable", "seed", old.Addr, "error", err)
+	case errors.Is(err, errSecret) && !errors.Is(x.err, errSecret):
+		s.log.Warn("seed refused", "seed", x.addr, "error", err)
+	case err != nil && x.err == nil:
+		s.log.Debug("seed unreachable", "seed", x.addr, "error", err)
 	}
+	x.err = err
 }
 
 // join meets every address of one seed but this replica's own. One that answers is enough.
@@ -111,9 +98,9 @@ func (s *seeds) join(ctx context.Context, list *memberlist.Memberlist, seed stri
 			// memberlist reports causes as text. The answer of a seed with another key
 			// arrives, and cannot be decrypted.
 			if strings.Contains(err.Error(), "no installed keys could decrypt") {
-				err = ErrSecret
+				err = errSecret
 			}
-			if refused == nil || errors.Is(err, ErrSecret) {
+			if refused == nil || errors.Is(err, errSecret) {
 				refused = fmt.Errorf("join %s: %w", seedText(seed, addr), err)
 			}
 			continue
