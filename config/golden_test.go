@@ -151,11 +151,6 @@ func TestEffectiveGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, effective, b.String())
-	b.Reset()
-	if err := c.Written(&b); err != nil {
-		t.Fatal(err)
-	}
-	golden(t, filepath.Join(filepath.Dir(effective), "written.want"), b.String())
 }
 
 func TestStarterGolden(t *testing.T) { golden(t, "testdata/starter.want", Starter()) }

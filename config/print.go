@@ -79,19 +79,10 @@ func (c *Config) Effective(w io.Writer) error {
 	return err
 }
 
-// Written is Effective with only those keys that were written somewhere.
-func (c *Config) Written(w io.Writer) error {
-	p := printer{origins: c.origins, written: true}
-	p.section(reflect.ValueOf(c).Elem(), "", "")
-	_, err := io.WriteString(w, p.out.String())
-	return err
-}
-
 // printer writes block YAML.
 type printer struct {
 	out     strings.Builder
 	origins origins
-	written bool // leave out what was not written; items of lists are whole
 }
 
 func (p *printer) section(v reflect.Value, path, indent string) {
@@ -100,9 +91,6 @@ func (p *printer) section(v reflect.Value, path, indent string) {
 			continue
 		}
 		fv, at := v.FieldByIndex(f.index), join(path, f.name)
-		if p.written && !p.origins.under(at) {
-			continue
-		}
 		switch {
 		case isSection(f.typ):
 			p.out.WriteString(indent + f.name + ":\n")
