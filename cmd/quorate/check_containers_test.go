@@ -1,0 +1,592 @@
+//go:build check
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const root = "../.."
+
+// The image is built and docker-compose.yml brought up as users do it. Where
+// the Dockerfile's builder image cannot be pulled, one of that name is made of
+// the Go tree on this machine. At the end nothing of it is left.
+func TestCheckContainers(t *testing.T) {
+	rows := report{t: t}
+	defer rows.print()
+	rows.add("docker", "%s", startDocker(t))
+	before := images(t)
+	mine := docker(t, "images", "-q", "--no-trunc", "quorate")
+
+	began := time.Now()
+	base, made := builder(t)
+	how := "was there or could be pulled"
+	if made {
+		how = "made of the Go tree in " + seconds(time.Since(began))
+	}
+	rows.add("builder image "+base, "%s", how)
+
+	p := &project{t: t, name: fmt.Sprintf("quorate-check-%d", os.Getpid()), traffic: map[string]string{}}
+	p.choosePorts()
+	clean := sync.OnceFunc(func() {
+		p.compose("down", "-v", "--timeout", "5")
+		removeImages(t, before, base, made, mine)
+	})
+	t.Cleanup(clean)
+	began = time.Now()
+	if made {
+		p.must("build", "--build-arg", "GOPROXY=file:///modules", "secret")
+	} else {
+		p.must("build", "secret")
+	}
+	rows.add("docker-compose build", "%s (every service has this image)", seconds(time.Since(began)))
+	rows.add("the image", "%s", inspectImage(t))
+
+	began = time.Now()
+	p.must("up", "-d")
+	replicas := []string{"lb1", "lb2", "lb3"}
+	for _, lb := range replicas {
+		waitFor(t, 2*patience, lb+" to be healthy", func() error { return p.is(lb, "healthy") })
+	}
+	rows.add("docker-compose up", "3 replicas healthy after %s", seconds(time.Since(began)))
+	var traffic []string
+	for _, lb := range replicas {
+		traffic = append(traffic, p.traffic[lb])
+	}
+	waitFor(t, patience, "status to show 4 usable workers", func() error {
+		if out, err := p.status("lb1"); err != nil || !strings.HasPrefix(out, "Healthy: 3 of 3 voters") || !strings.Contains(out, "4 workers, 4 usable") {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
+	rows.add("exec lb1 quorate status", "Healthy: 3 of 3 voters; 4 workers, 4 usable; %s after the start", seconds(time.Since(began)))
+	rows.add("a session through the published ports", "%s", visitShop(t, traffic, 12))
+
+	visits := []visit{{method: http.MethodGet, path: "/shop/"}, {method: http.MethodGet, path: "/api/plain", stranger: true}}
+	crowd := sendCrowd(t, traffic, 9, 90, visits)
+	crowd.during(t, 60)
+	out, _ := p.status("lb2")
+	found := regexp.MustCompile(`Leader (lb\d)`).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no leader in: %s", out)
+	}
+	leader := found[1]
+	crowd.dies(p.traffic[leader])
+	p.must("kill", leader)
+	crowd.during(t, 240)
+	rows.total("docker-compose kill "+leader+" (the leader)", crowd.sendHome(), true)
+	other := replicas[(slices.Index(replicas, leader)+1)%3]
+	waitFor(t, patience, "a new leader", func() error {
+		out, err := p.status(other)
+		if code := exitOf(err); code != 3 || !strings.HasPrefix(out, "Degraded: 2 of 3 voters") {
+			return fmt.Errorf("exit %d: %s", code, out)
+		}
+		return nil
+	})
+	if err := p.is(other, "healthy"); err != nil {
+		t.Errorf("another replica's death is no illness: %v", err)
+	}
+	rows.add("exec "+other+" quorate status", "Degraded: 2 of 3 voters (exit 3); its container stays healthy")
+	p.must("start", leader)
+	waitFor(t, 2*patience, leader+" to be healthy", func() error { return p.is(leader, "healthy") })
+	waitFor(t, patience, "the cluster to be healthy", func() error {
+		_, err := p.status(leader)
+		return err
+	})
+	rows.add("docker-compose start "+leader, "Healthy: 3 of 3 voters")
+	rows.add("a session through the published ports", "%s", visitShop(t, traffic, 12))
+
+	began = time.Now()
+	p.must("stop")
+	for _, service := range append(replicas, "w1", "w2", "w3", "w4") {
+		if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", p.container(service)); code != "0" {
+			t.Errorf("%s: exit %s after docker-compose stop, want 0", service, code)
+		}
+	}
+	rows.add("docker-compose stop", "all ended in order within %s", seconds(time.Since(began)))
+	p.must("down", "-v")
+	label := "label=com.docker.compose.project=" + p.name
+	for what, list := range map[string][]string{
+		"containers": {"ps", "-aq", "--filter", label},
+		"volumes":    {"volume", "ls", "-q", "--filter", label},
+		"networks":   {"network", "ls", "-q", "--filter", label},
+	} {
+		if left := docker(t, list...); left != "" {
+			t.Errorf("after down -v there are %s: %s", what, left)
+		}
+	}
+	clean()
+	left := 0
+	for id := range images(t) {
+		if _, old := before[id]; !old {
+			left++
+		}
+	}
+	if left > 0 {
+		t.Errorf("%d images are left", left)
+	}
+	rows.add("docker-compose down -v", "no container, volume, network or image is left")
+}
+
+// startDocker gives a daemon, and starts one of its own where none answers. That
+// one keeps everything in a folder of its own and is ended, by its pid, when the test is.
+func startDocker(t *testing.T) string {
+	t.Helper()
+	if out, err := exec.Command("docker", "version", "-f", "{{.Server.Version}}").CombinedOutput(); err == nil {
+		return "a daemon runs here: " + strings.TrimSpace(string(out))
+	}
+	dockerd, err := exec.LookPath("dockerd")
+	if err != nil {
+		dockerd = "/usr/sbin/dockerd"
+	}
+	dir, err := os.MkdirTemp("", "quorate-docker-") // not t.TempDir: a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	socket := "unix://" + filepath.Join(dir, "docker.sock")
+	cmd := exec.Command(dockerd, "--host", socket, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			cmd.Process.Kill()
+			<-ended
+		}
+		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("dockerd:\n%s", tail(text, 30))
+		}
+		unmountBelow(t, dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("the daemon's folder stays: %v", err)
+		}
+	})
+	t.Setenv("DOCKER_HOST", socket)
+	waitFor(t, patience, "dockerd", func() error {
+		select {
+		case <-ended:
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("%s ended:\n%s", dockerd, tail(text, 30))
+		default:
+		}
+		return exec.Command("docker", "version").Run()
+	})
+	return fmt.Sprintf("started %s, pid %d", dockerd, cmd.Process.Pid)
+}
+
+// docker runs a command that must succeed and returns its trimmed output.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("docker", args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// images are the ids of all images, with their parents.
+func images(t *testing.T) map[string]string {
+	t.Helper()
+	parents := map[string]string{}
+	for _, id := range strings.Fields(docker(t, "images", "-aq", "--no-trunc")) {
+		parents[id] = docker(t, "inspect", "-f", "{{.Parent}}", id)
+	}
+	return parents
+}
+
+// removeImages removes what the build made: quorate (or puts the name back where
+// it was), the steps on top of the builder image, and that one if it was made here.
+func removeImages(t *testing.T, before map[string]string, base string, made bool, mine string) {
+	t.Helper()
+	if mine != "" {
+		docker(t, "tag", mine, "quorate")
+	} else {
+		exec.Command("docker", "rmi", "quorate").Run() // there is none if the build failed
+	}
+	baseID := docker(t, "inspect", "-f", "{{.Id}}", base)
+	parents := images(t)
+	for again := true; again; { // from the last step to the first
+		again = false
+		for id := range parents {
+			if _, old := before[id]; old || id == baseID || !descends(parents, id, baseID) {
+				continue
+			}
+			if exec.Command("docker", "rmi", id).Run() == nil {
+				again = true
+			}
+		}
+		if again {
+			parents = images(t)
+		}
+	}
+	if made {
+		docker(t, "rmi", base)
+	}
+}
+
+func descends(parents map[string]string, id, from string) bool {
+	for ; id != ""; id = parents[id] {
+		if id == from {
+			return true
+		}
+	}
+	return false
+}
+
+// builder returns the name of the Dockerfile's builder image, and whether it
+// had to be made.
+func builder(t *testing.T) (name string, made bool) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := regexp.MustCompile(`(?m)^FROM (\S+) AS build$`).FindSubmatch(text)
+	if from == nil {
+		t.Fatal("Dockerfile: no builder stage")
+	}
+	name = string(from[1])
+	if exec.Command("docker", "image", "inspect", name).Run() == nil {
+		return name, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if exec.CommandContext(ctx, "docker", "pull", "-q", name).Run() == nil {
+		return name, false
+	}
+	importBuilder(t, name)
+	return name, true
+}
+
+// importBuilder makes an image of the Go tree, a shell, certificates, and the
+// modules that go.mod names: a proxy in a folder.
+func importBuilder(t *testing.T, name string) {
+	t.Helper()
+	goroot, cache := goEnv(t, "GOROOT"), goEnv(t, "GOMODCACHE")
+	modules := t.TempDir()
+	download := func(env ...string) {
+		cmd := exec.Command("go", "mod", "download")
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go mod download: %v\n%s", err, out)
+		}
+	}
+	download()
+	download("GOMODCACHE="+modules, "GOPROXY=file://"+filepath.ToSlash(cache)+"/cache/download", "GOFLAGS=-modcacherw", "GOSUMDB=off")
+
+	cmd := exec.Command("docker", "import",
+		"--change", "ENV PATH=/usr/local/go/bin:/bin", "--change", "ENV GOTOOLCHAIN=local", "-", name)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(in)
+	err = errors.Join(
+		addTree(w, goroot, "usr/local/go"),
+		addTree(w, filepath.Join(modules, "cache", "download"), "modules"),
+		addFile(w, "/bin/busybox", "bin/busybox"),
+		addFile(w, "/etc/ssl/certs/ca-certificates.crt", "etc/ssl/certs/ca-certificates.crt"),
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}),
+	)
+	for _, tool := range []string{"sh", "mkdir"} {
+		err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + tool, Linkname: "busybox", Mode: 0o777}))
+	}
+	err = errors.Join(err, w.Close(), in.Close(), cmd.Wait())
+	if err != nil {
+		t.Fatalf("docker import %s: %v\n%s", name, err, &out)
+	}
+}
+
+func goEnv(t *testing.T, key string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", key).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// addTree packs a folder, without data that only tests read.
+func addTree(w *tar.Writer, dir, as string) error {
+	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "testdata" {
+			return fs.SkipDir
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		rel, err := filepath.Rel(dir, file)
+		if err != nil {
+			return err
+		}
+		return addFile(w, file, filepath.ToSlash(filepath.Join(as, rel)))
+	})
+}
+
+func addFile(w *tar.Writer, file, as string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	head := &tar.Header{Typeflag: tar.TypeReg, Name: as, Size: info.Size(), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime()}
+	if err := w.WriteHeader(head); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// inspectImage holds the image to what docs promise: nobody's user, one static
+// binary, folders that belong to the user.
+func inspectImage(t *testing.T) string {
+	t.Helper()
+	if user := docker(t, "inspect", "-f", "{{.Config.User}}", "quorate"); user != "65532:65532" {
+		t.Errorf("the image's user is %q", user)
+	}
+	if entry := docker(t, "inspect", "-f", "{{json .Config.Entrypoint}} {{json .Config.Cmd}}", "quorate"); entry != `["/usr/bin/quorate"] ["serve"]` {
+		t.Errorf("the image runs %s", entry)
+	}
+	id := docker(t, "create", "quorate")
+	defer docker(t, "rm", id)
+	cmd := exec.Command("docker", "export", id)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	size := 0
+	owned := map[string]bool{}
+	for r := tar.NewReader(out); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeDir {
+			owned[h.Name] = h.Uid == 65532 && h.Gid == 65532
+			continue
+		}
+		if h.Size == 0 {
+			continue // what Docker puts there to mount on
+		}
+		files = append(files, h.Name)
+		if h.Name == "usr/bin/quorate" {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size = len(b)
+			checkStatic(t, b)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(files)
+	if want := []string{"etc/ssl/certs/ca-certificates.crt", "usr/bin/quorate"}; !slices.Equal(files, want) {
+		t.Errorf("the image holds %v, want %v", files, want)
+	}
+	for _, dir := range []string{"var/lib/quorate/", "run/quorate/"} {
+		if !owned[dir] {
+			t.Errorf("%s does not belong to the image's user", dir)
+		}
+	}
+	return fmt.Sprintf("from scratch: %s; static binary of %.1f MiB; user 65532", strings.Join(files, " and "), float64(size)/(1<<20))
+}
+
+func checkStatic(t *testing.T, binary []byte) {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(binary))
+	if err != nil {
+		t.Fatal(err)
+	}
+	libraries, err := f.ImportedLibraries()
+	if err != nil || len(libraries) > 0 {
+		t.Errorf("the binary needs %v, %v", libraries, err)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("the binary needs an interpreter")
+		}
+	}
+	want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
+	if f.Machine != want {
+		t.Errorf("the binary is for %v", f.Machine)
+	}
+}
+
+// project is docker-compose.yml brought up under a name of its own.
+type project struct {
+	t       *testing.T
+	name    string
+	file    string
+	traffic map[string]string // replica → published address
+}
+
+// choosePorts uses the file as it is, or a copy with free ports where those of
+// the file are taken.
+func (p *project) choosePorts() {
+	p.t.Helper()
+	p.file = filepath.Join(root, "docker-compose.yml")
+	b, err := os.ReadFile(p.file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	text, taken := string(b), false
+	for i, port := range []string{"8081", "8082", "8083"} {
+		addr := "127.0.0.1:" + port
+		if !strings.Contains(text, addr+":8080") {
+			p.t.Fatalf("docker-compose.yml does not publish %s", addr)
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+		} else {
+			taken = true
+			free := reserve(p.t)
+			text = strings.ReplaceAll(text, addr+":8080", free+":8080")
+			addr = free
+		}
+		p.traffic[fmt.Sprintf("lb%d", i+1)] = addr
+	}
+	if taken {
+		p.file = filepath.Join(p.t.TempDir(), "docker-compose.yml")
+		if err := os.WriteFile(p.file, []byte(text), 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// compose runs docker-compose; without BuildKit, as 1.29 may be without it.
+func (p *project) compose(args ...string) (string, error) {
+	cmd := exec.Command("docker-compose", append([]string{"-p", p.name, "-f", p.file, "--project-directory", root}, args...)...)
+	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("docker-compose %s: %w\n%s", strings.Join(args, " "), err, tail(append(stdout.Bytes(), stderr.Bytes()...), 40))
+	}
+	return stdout.String(), err
+}
+
+func (p *project) must(args ...string) {
+	p.t.Helper()
+	if _, err := p.compose(args...); err != nil {
+		for _, service := range []string{"lb1", "lb2", "lb3", "w1"} {
+			out, _ := p.compose("logs", "--no-color", "--tail", "20", service)
+			p.t.Log(out)
+		}
+		p.t.Fatal(err)
+	}
+}
+
+// status is what `quorate status` says in a replica's container.
+func (p *project) status(replica string) (string, error) {
+	return p.compose("exec", "-T", replica, "quorate", "status")
+}
+
+func (p *project) container(service string) string {
+	p.t.Helper()
+	out, err := p.compose("ps", "-q", service)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+// is says what keeps a service's container from this health.
+func (p *project) is(service, health string) error {
+	p.t.Helper()
+	if now := docker(p.t, "inspect", "-f", "{{.State.Health.Status}}", p.container(service)); now != health {
+		return fmt.Errorf("%s is %s", service, now)
+	}
+	return nil
+}
+
+func exitOf(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// visitShop makes n visits of one session of an example worker, each through
+// the next replica.
+func visitShop(t *testing.T, targets []string, n int) string {
+	t.Helper()
+	u := &user{conns: map[string]*userConn{}}
+	defer u.leave()
+	first := ""
+	for i := 1; i <= n; i++ {
+		a, _, err := u.ask(targets[i%len(targets)], visit{method: http.MethodGet, path: "/shop/"})
+		if err != nil {
+			t.Fatalf("visit %d: %v", i, err)
+		}
+		if first == "" {
+			first = a.worker
+		}
+		want := fmt.Sprintf("worker %s, context /shop, visit %d of this session\n", first, i)
+		if a.status != http.StatusOK || a.body != want {
+			t.Fatalf("visit %d: %d %s, want %s", i, a.status, a.body, want)
+		}
+	}
+	return fmt.Sprintf("%d visits, all at %s, which counted 1 to %d", n, first, n)
+}
