@@ -3,9 +3,10 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,9 @@ type body struct {
 	control *http.ResponseController
 	c       *Config
 
+	reader atomic.Pointer[tryBody] // the try that has begun to read
+	cut    atomic.Bool             // a read was ended by interrupt
+
 	mu      sync.Mutex // held while reading
 	began   time.Time  // of the first read; zero: untouched
 	n       int64
@@ -38,7 +42,8 @@ type body struct {
 // tryBody is the body as one try has it.
 type tryBody struct {
 	*body
-	closed bool // guarded by mu
+	closed bool        // guarded by mu
+	broken atomic.Bool // its connection has ended
 }
 
 // begin gives the body to the next try; nil if an earlier one has read from it.
@@ -72,25 +77,32 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 	b := t.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.closed || b.over {
+	if t.closed || b.over || t.broken.Load() {
 		return 0, errBodyOver
 	}
 	if b.failure != nil {
 		return 0, b.failure
 	}
 	now := time.Now()
-	if b.began.IsZero() {
-		b.began = now
-	}
+	b.reader.Store(t)
 	if d := b.c.Timeouts.Body; d > 0 {
 		b.control.SetReadDeadline(now.Add(d))
 	}
+	if t.broken.Load() { // again, since the line above undoes what interrupt did
+		b.control.SetReadDeadline(time.Time{})
+		return 0, errBodyOver
+	}
+	if b.began.IsZero() {
+		b.began = now
+	}
 	n, err := b.request.Body.Read(buf)
 	b.n += int64(n)
-	var timeout net.Error
+	late := errors.Is(err, os.ErrDeadlineExceeded)
 	switch limit, rate := b.c.Limits.BodyBytes, b.c.BodyMinRate; {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		err = errBodyLate
+	case late && time.Since(now) >= b.c.Timeouts.Body:
+		err = errBodyLate // before broken: package http has told the transport already
+	case late || err != nil && err != io.EOF && t.broken.Load():
+		err = errBodyOver // by interrupt or finish
 	case limit > 0 && b.n > limit:
 		err = errBodyLarge
 	case err == nil && rate > 0 && b.slow(rate):
@@ -122,10 +134,28 @@ func (t *tryBody) Close() error { return nil }
 func (b *body) fault() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.failure == io.EOF {
+	if b.failure == io.EOF || b.failure == errBodyOver {
 		return nil
 	}
 	return b.failure
+}
+
+// interrupt ends a read that waits for the client, since the connection of this
+// try has ended: the transport returns only when the body does.
+func (t *tryBody) interrupt() {
+	t.broken.Store(true)
+	if t.mu.TryLock() { // nobody reads; the next read sees it
+		t.mu.Unlock()
+		return
+	}
+	if t.reader.Load() != t {
+		return
+	}
+	t.cut.Store(true)
+	t.control.SetReadDeadline(time.Unix(1, 0))
+	t.mu.Lock()
+	t.control.SetReadDeadline(time.Time{}) // the connection may live on
+	t.mu.Unlock()
 }
 
 // finish ends all reading and says whether the body was read to its end. It

@@ -65,8 +65,9 @@ func TestBodyIsReadOnce(t *testing.T) {
 	if _, err := first.Read(make([]byte, 1)); err != errBodyOver {
 		t.Errorf("a try that is over reads: %v", err)
 	}
+	first.interrupt() // late
 	second := b.begin()
-	if second == nil {
+	if second == nil || second.broken.Load() {
 		t.Fatal("an untouched body is not given")
 	}
 	b.began = time.Now()

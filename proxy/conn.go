@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,8 @@ type countedConn struct {
 	net.Conn
 	in, out *atomic.Int64
 	once    sync.Once
-	closed  func() // may be nil
+	closed  func()                  // may be nil
+	user    atomic.Pointer[tryBody] // what is sent on it now
 }
 
 func (c *countedConn) Read(b []byte) (int, error) {
@@ -40,8 +42,20 @@ func (c *countedConn) Close() error {
 		if c.closed != nil {
 			c.closed()
 		}
+		if b := c.user.Load(); b != nil {
+			b.interrupt()
+		}
 	})
 	return err
+}
+
+// countedUnder finds the countedConn below TLS.
+func countedUnder(c net.Conn) *countedConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	counted, _ := c.(*countedConn)
+	return counted
 }
 
 // reset makes Close tell the peer that something is missing.

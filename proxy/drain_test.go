@@ -105,7 +105,7 @@ func TestDrainDeadline(t *testing.T) {
 	if _, err := slow.r.ReadString('f'); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Drain(ctx) }()

@@ -75,7 +75,7 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 	if limit := p.c.Limits.Headers; limit > 0 && lines(out.Header, body != nil) > limit {
 		return &failure{kind: failedLimit}
 	}
-	w := &waiting{x: x}
+	w := &waiting{p: p, x: x, body: body}
 	began := time.Now()
 	resp, err := u.transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	w.end()
@@ -157,8 +157,11 @@ func (empty) Read([]byte) (int, error) { return 0, io.EOF }
 
 // waiting is a request whose answer has not begun.
 type waiting struct {
+	p     *Proxy
 	x     *exchange
-	begun atomic.Bool // a byte of an answer came
+	body  *tryBody                    // nil if there is none
+	conn  atomic.Pointer[countedConn] // where the request is sent
+	begun atomic.Bool                 // a byte of an answer came
 
 	mu    sync.Mutex
 	ended bool
@@ -167,8 +170,16 @@ type waiting struct {
 
 func (w *waiting) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
+		GotConn:              w.got,
 		GotFirstResponseByte: func() { w.begun.Store(true) },
 		Got1xxResponse:       w.informational,
+	}
+}
+
+func (w *waiting) got(info httptrace.GotConnInfo) {
+	if c := countedUnder(info.Conn); c != nil && w.body != nil {
+		c.user.Store(w.body)
+		w.conn.Store(c)
 	}
 }
 
@@ -186,17 +197,22 @@ func (w *waiting) informational(code int, from textproto.MIMEHeader) error {
 	saved := maps.Clone(h)
 	clear(h)
 	answerHeaders(h, http.Header(from))
+	w.p.extendWrite(w.x)
 	w.x.writer.WriteHeader(code)
 	clear(h)
 	maps.Copy(h, saved)
 	return nil
 }
 
-// end keeps informational answers from the writer: the transport may still call.
+// end keeps informational answers from the writer, and the connection's end from
+// the body: the transport may still call.
 func (w *waiting) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
+	if c := w.conn.Load(); c != nil {
+		c.user.Store(nil)
+	}
 }
 
 // explain sorts the error of a try, and notes what it says of the node. Only a

@@ -290,11 +290,11 @@ func TestSlowWorker(t *testing.T) {
 		config func(*fsm.NodeConfig)
 		status int
 	}{
-		{"response_timeout", slow, func(c *Config) { c.Upstream.ResponseTimeout = 50 * time.Millisecond }, nil, 504},
-		{"CONFIG's Timeout", slow, nil, func(n *fsm.NodeConfig) { n.Timeout = 50 }, 504},
-		{"max_request_time", slow, func(c *Config) { c.Upstream.MaxRequestTime = 50 * time.Millisecond }, nil, 504},
-		{"between two reads", mute, func(c *Config) { c.Upstream.ResponseTimeout = 50 * time.Millisecond }, nil, 200},
-		{"max_request_time amid the answer", mute, func(c *Config) { c.Upstream.MaxRequestTime = 50 * time.Millisecond }, nil, 200},
+		{"response_timeout", slow, func(c *Config) { c.Upstream.ResponseTimeout = 300 * time.Millisecond }, nil, 504},
+		{"CONFIG's Timeout", slow, nil, func(n *fsm.NodeConfig) { n.Timeout = 300 }, 504},
+		{"max_request_time", slow, func(c *Config) { c.Upstream.MaxRequestTime = 300 * time.Millisecond }, nil, 504},
+		{"between two reads", mute, func(c *Config) { c.Upstream.ResponseTimeout = 300 * time.Millisecond }, nil, 200},
+		{"max_request_time amid the answer", mute, func(c *Config) { c.Upstream.MaxRequestTime = 300 * time.Millisecond }, nil, 200},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := run(t, c.change)
@@ -441,16 +441,27 @@ func TestEarlyAnswer(t *testing.T) {
 	w := startWorker(t, nil)
 	w.early = true
 	w.answer = func(c net.Conn, q *received) bool {
-		io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
-		return false
+		if q.target() == "/" {
+			io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+			c.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, q.r)
+			return false
+		}
+		return sayReset(c, q)
 	}
 	r.register("w1", w)
-	c := dial(t, r.addr)
-	c.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nfirst")
-	a := c.read("POST")
-	a.want(t, 413, "no")
-	if !a.Close {
-		t.Error("the rest of the body would be taken for a request")
+	for target, status := range map[string]int{"/": 413, "/reset": 502} {
+		c := dial(t, r.addr)
+		began := time.Now()
+		c.send("POST " + target + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nfirst")
+		a := c.read("POST")
+		a.want(t, status, "")
+		if !a.Close {
+			t.Errorf("%s: the rest of the body would be taken for a request", target)
+		}
+		if took := time.Since(began); took > patience/2 {
+			t.Errorf("%s: answered after %s", target, took)
+		}
 	}
 	eventually(t, "nothing is in flight", func() bool { return r.Stats().InFlight == 0 })
 }

@@ -186,12 +186,13 @@ func (p *Proxy) dialFailed(t *target, outcome dialOutcome, err error) {
 		p.suspect(t, err)
 	case dialLate, dialBroken:
 		t.connectFailures.Add(1)
-		if t.node.Suspect() {
+		if t.node.Suspect() || t.doubted.Swap(true) {
 			return
 		}
 		p.probes.add(1)
 		go func() { // one probe, whatever the number of those who failed
 			defer p.probes.add(-1)
+			defer t.doubted.Store(false)
 			if err := p.shared(p.life, t); err != nil {
 				p.judge(t, err, 1)
 			}

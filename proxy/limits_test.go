@@ -110,7 +110,7 @@ func TestRequestsPerConnection(t *testing.T) {
 // Times of a client's connection.
 func TestClientTimes(t *testing.T) {
 	r := run(t, func(c *Config) {
-		c.Timeouts = Timeouts{Header: 50 * time.Millisecond, Body: 50 * time.Millisecond, Idle: 50 * time.Millisecond, Write: patience}
+		c.Timeouts = Timeouts{Header: 250 * time.Millisecond, Body: 250 * time.Millisecond, Idle: 250 * time.Millisecond, Write: patience}
 	})
 	w := startWorker(t, say(okHead+"ok"))
 	r.register("w1", w)
@@ -141,7 +141,7 @@ func TestClientTimes(t *testing.T) {
 func TestPoolFull(t *testing.T) {
 	r := run(t, func(c *Config) {
 		c.Upstream.MaxConnections = 1
-		c.Upstream.ConnectTimeout = 50 * time.Millisecond
+		c.Upstream.ConnectTimeout = 300 * time.Millisecond
 	})
 	release := make(chan bool)
 	arrived := make(chan bool, 1)

@@ -291,5 +291,8 @@ func (p *Proxy) allowed() string {
 	return strings.Join(list, ", ")
 }
 
-// gone says whether the client has left: nobody reads an answer.
-func (x *exchange) gone() bool { return x.request.Context().Err() != nil }
+// gone says whether the client has left: nobody reads an answer. Package http also
+// ends the context when a read of the body is interrupted, which is our own doing.
+func (x *exchange) gone() bool {
+	return x.request.Context().Err() != nil && (x.body == nil || !x.body.cut.Load())
+}

@@ -97,7 +97,7 @@ func TestTunnelRefused(t *testing.T) {
 }
 
 func TestTunnelIdles(t *testing.T) {
-	r, _ := startTunnels(t, func(c *Config) { c.Upstream.Upgrade.IdleTimeout = 100 * time.Millisecond },
+	r, _ := startTunnels(t, func(c *Config) { c.Upstream.Upgrade.IdleTimeout = 500 * time.Millisecond },
 		func(c net.Conn, q *received) {
 			io.WriteString(c, switched)
 			io.Copy(c, q.r)
