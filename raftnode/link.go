@@ -23,8 +23,8 @@ const (
 	maxHandshakes = 512
 )
 
-// LinkConfig says what a link needs.
-type LinkConfig struct {
+// linkConfig says what a link needs.
+type linkConfig struct {
 	// Self is asked at each connection; its ID never changes. Start is ignored, an empty
 	// Address becomes the listener's.
 	Self func() Hello
@@ -51,7 +51,7 @@ type LinkConfig struct {
 //
 // Dialling goes the same way from the other end.
 type link struct {
-	config LinkConfig
+	config linkConfig
 	log    *slog.Logger
 	id     string
 	start  string // random, of this process
@@ -72,7 +72,7 @@ type link struct {
 }
 
 // openLink binds the port. Nothing is accepted before Run.
-func openLink(c LinkConfig) (*link, error) {
+func openLink(c linkConfig) (*link, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

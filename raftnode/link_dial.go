@@ -50,17 +50,6 @@ func (l *link) addresses(id string) []string {
 	return list
 }
 
-// Meet connects to addr, learns who is there, and hangs up. From then on that replica
-// can be called by its id. The error is ErrSelf for this replica's own address.
-func (l *link) Meet(ctx context.Context, addr string) (Hello, error) {
-	conn, theirs, err := l.dial(ctx, addr, "", protoAPI)
-	if err != nil {
-		return Hello{}, err
-	}
-	conn.NetConn().Close()
-	return theirs, nil
-}
-
 // dialError says why there is no connection. It is ErrUnreachable and its cause.
 type dialError struct {
 	addr  string

@@ -1,27 +1,23 @@
 package raftnode
 
 import (
-	"cmp"
 	"maps"
 	"net"
 	"slices"
 	"sync"
-	"time"
 )
 
-// Peer is another replica as it last presented itself over TLS.
-type Peer struct {
+// peer is another replica as it last presented itself over TLS.
+type peer struct {
 	Hello
-	Dialled   string    // where it last answered this replica; "" if it never did
-	Seen      time.Time // when its last connection began
-	Connected bool      // a connection is open; an idle one may not have noticed its end
+	dialled string // where it last answered this replica; "" if it never did
 }
 
 // peers holds every connection of the cluster port and who was met there.
 type peers struct {
 	mu     sync.Mutex
 	wires  map[*wire]struct{} // open ones, also those still greeting
-	met    map[string]Peer    // by replica id
+	met    map[string]peer    // by replica id
 	silent bool               // Raft's connections are cut for now
 	noRaft bool               // and for good
 	closed bool
@@ -85,43 +81,26 @@ func (p *peers) seen(h Hello, dialled string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.met == nil {
-		p.met = make(map[string]Peer)
+		p.met = make(map[string]peer)
 	}
 	if dialled == "" {
 		// A new process may have moved: where its predecessor answered is no clue.
 		if last := p.met[h.ID]; last.Start == h.Start {
-			dialled = last.Dialled
+			dialled = last.dialled
 		}
 	}
-	p.met[h.ID] = Peer{Hello: h, Dialled: dialled, Seen: time.Now()}
-}
-
-// all lists the replicas met since the start, by id.
-func (p *peers) all() []Peer {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	open := make(map[string]bool)
-	for w := range p.wires {
-		if w.proto != "" {
-			open[w.hello.ID] = true
-		}
-	}
-	list := slices.SortedFunc(maps.Values(p.met), func(a, b Peer) int { return cmp.Compare(a.ID, b.ID) })
-	for i := range list {
-		list[i].Connected = open[list[i].ID]
-	}
-	return list
+	p.met[h.ID] = peer{h, dialled}
 }
 
 // addresses are those under which a replica was met, the likeliest first.
 func (p *peers) addresses(id string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	peer, ok := p.met[id]
+	last, ok := p.met[id]
 	if !ok {
 		return nil
 	}
-	return []string{peer.Dialled, peer.Address}
+	return []string{last.dialled, last.Address}
 }
 
 // drop closes the admitted connections that match: at once, without TLS's goodbye,
@@ -186,9 +165,6 @@ func (p *peers) ifOpen(f func()) bool {
 	}
 	return !p.closed
 }
-
-// Peers lists the replicas met since the start, by id.
-func (l *link) Peers() []Peer { return l.peers.all() }
 
 // Silence cuts Raft's connections and refuses new ones either way, so that the others
 // elect another leader (design.md §5, a disk that hangs); Silence(false) lets Raft speak

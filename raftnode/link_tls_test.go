@@ -100,9 +100,9 @@ func TestOwnCertificates(t *testing.T) {
 		{"derived from a secret", derived, ErrWrongSecret},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server := startLink(t, "server", func(l *LinkConfig) { l.Creds = ours.issue(t, "lb1.example", hour) })
-			client := startLink(t, "client", func(l *LinkConfig) { l.Creds = c.client })
-			who, err := client.Meet(t.Context(), server.Addr().String())
+			server := startLink(t, "server", func(l *linkConfig) { l.Creds = ours.issue(t, "lb1.example", hour) })
+			client := startLink(t, "client", func(l *linkConfig) { l.Creds = c.client })
+			who, err := client.meet(t.Context(), server.Addr().String())
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}

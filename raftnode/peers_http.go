@@ -32,18 +32,18 @@ func callerOf(ctx context.Context) Hello {
 	return h
 }
 
-// AnswerError is an answer from another replica with a status other than 2xx.
-type AnswerError struct {
+// answerError is an answer from another replica with a status other than 2xx.
+type answerError struct {
 	Status int
 	Body   []byte // what its handler wrote
 }
 
-func (e *AnswerError) Error() string {
+func (e *answerError) Error() string {
 	return fmt.Sprintf("answered %d: %s", e.Status, strings.TrimSpace(string(e.Body)))
 }
 
 // Call sends one request to replica id and returns the body of its answer. An error that
-// is ErrUnreachable means that nothing was sent, an *AnswerError that the handler there
+// is ErrUnreachable means that nothing was sent, an *answerError that the handler there
 // refused; after any other the request may have been served.
 func (l *link) Call(ctx context.Context, id, method, path string, body []byte) ([]byte, error) {
 	if l.ctx.Err() != nil {
@@ -67,20 +67,9 @@ func (l *link) Call(ctx context.Context, id, method, path string, body []byte) (
 		return nil, fmt.Errorf("%s of %s: %w", path, id, err)
 	}
 	if res.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("%s of %s: %w", path, id, &AnswerError{res.StatusCode, answer})
+		return nil, fmt.Errorf("%s of %s: %w", path, id, &answerError{res.StatusCode, answer})
 	}
 	return answer, nil
-}
-
-// CallAddr is Call for a replica of which only an address is known. It also returns who
-// answered there.
-func (l *link) CallAddr(ctx context.Context, addr, method, path string, body []byte) (Hello, []byte, error) {
-	theirs, err := l.Meet(ctx, addr)
-	if err != nil {
-		return Hello{}, nil, err
-	}
-	answer, err := l.Call(ctx, theirs.ID, method, path, body)
-	return theirs, answer, err
 }
 
 func onlyHTTP2() *http.Protocols {

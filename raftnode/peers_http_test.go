@@ -14,16 +14,16 @@ import (
 )
 
 func TestCallErrors(t *testing.T) {
-	b := startLink(t, "b", func(c *LinkConfig) {
+	b := startLink(t, "b", func(c *linkConfig) {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "not now", http.StatusConflict)
 		})
 	})
-	a := startLink(t, "a", func(c *LinkConfig) {
+	a := startLink(t, "a", func(c *linkConfig) {
 		c.Lookup = func(id string) (string, bool) { return b.Addr().String(), id == "b" }
 	})
 	_, err := a.Call(t.Context(), "b", "POST", "/propose", nil)
-	answer, ok := errors.AsType[*AnswerError](err)
+	answer, ok := errors.AsType[*answerError](err)
 	if !ok || answer.Status != 409 || string(answer.Body) != "not now\n" || errors.Is(err, ErrUnreachable) {
 		t.Errorf("a refusal by the handler: %v", err)
 	}
@@ -32,7 +32,7 @@ func TestCallErrors(t *testing.T) {
 	}
 	addr := b.Addr().String()
 	b.stop()
-	soon(t, "the connection ends", func() bool { return !a.Peers()[0].Connected })
+	soon(t, "the connection ends", func() bool { return a.connected("b") == 0 })
 	if _, err := a.Call(t.Context(), "b", "GET", "/", nil); !errors.Is(err, ErrUnreachable) || !strings.HasSuffix(err.Error(), addr+": connection refused") {
 		t.Errorf("a stopped replica: %v", err)
 	}
@@ -42,19 +42,10 @@ func TestCallErrors(t *testing.T) {
 	}
 }
 
-func TestCallAddr(t *testing.T) {
-	b := startLink(t, "b", nil)
-	a := startLink(t, "a", nil)
-	who, answer, err := a.CallAddr(t.Context(), b.Addr().String(), "POST", "/", []byte("x"))
-	if err != nil || who.ID != "b" || who.Name != "name-b" || string(answer) != "HTTP/2 a x" {
-		t.Errorf("%+v, %q, %v", who, answer, err)
-	}
-}
-
 // Many calls at once share one connection.
 func TestCallsShareAConnection(t *testing.T) {
 	b := startLink(t, "b", nil)
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	if _, err := a.Call(t.Context(), "b", "GET", "/", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -69,23 +60,21 @@ func TestCallsShareAConnection(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	a.peers.mu.Lock()
-	defer a.peers.mu.Unlock()
-	if n := len(a.peers.wires); n != 1 {
+	if n := a.connected("b"); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }
 
 func TestCallEndsWithItsContext(t *testing.T) {
 	began, gone := make(chan struct{}), make(chan struct{})
-	b := startLink(t, "b", func(c *LinkConfig) {
+	b := startLink(t, "b", func(c *linkConfig) {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(began)
 			<-r.Context().Done()
 			close(gone)
 		})
 	})
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-began
@@ -99,13 +88,13 @@ func TestCallEndsWithItsContext(t *testing.T) {
 
 func TestRunWaitsForHandlers(t *testing.T) {
 	began, finish := make(chan struct{}), make(chan struct{})
-	b := startLink(t, "b", func(c *LinkConfig) {
+	b := startLink(t, "b", func(c *linkConfig) {
 		c.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			close(began)
 			<-finish
 		})
 	})
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	called := make(chan error, 1)
 	go func() {
 		_, err := a.Call(t.Context(), "b", "GET", "/", nil)
@@ -130,11 +119,11 @@ func TestRunWaitsForHandlers(t *testing.T) {
 func TestFrozenPeerIsDropped(t *testing.T) {
 	t.Parallel() // takes the ping's time-out
 	f := freezer(t)
-	b := startLink(t, "b", func(c *LinkConfig) {
+	b := startLink(t, "b", func(c *linkConfig) {
 		c.Self = func() Hello { return Hello{ID: "b", Address: f.Addr().String()} }
 	})
 	f.to(b.Addr().String())
-	a := startLink(t, "a", func(c *LinkConfig) {
+	a := startLink(t, "a", func(c *linkConfig) {
 		c.Lookup = func(string) (string, bool) { return f.Addr().String(), true }
 	})
 	if _, err := a.Call(t.Context(), "b", "GET", "/", nil); err != nil {
@@ -149,11 +138,11 @@ func TestFrozenPeerIsDropped(t *testing.T) {
 		t.Fatalf("a frozen replica: %v", err)
 	}
 	t.Logf("dropped after %s: %v", time.Since(began).Round(10*time.Millisecond), err)
-	soon(t, "the connection is closed", func() bool { return !a.Peers()[0].Connected })
+	soon(t, "the connection is closed", func() bool { return a.connected("b") == 0 })
 	// It accepts new connections, as a stopped process does, and says nothing.
 	ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := a.Meet(ctx, f.Addr().String()); !errors.Is(err, ErrUnreachable) || err.Error() != fmt.Sprintf("%s: timeout", f.Addr()) {
+	if _, err := a.meet(ctx, f.Addr().String()); !errors.Is(err, ErrUnreachable) || err.Error() != fmt.Sprintf("%s: timeout", f.Addr()) {
 		t.Errorf("a new connection: %v", err)
 	}
 	if conn, err := a.Raft().Dial("b", 200*time.Millisecond); err == nil {

@@ -19,7 +19,7 @@ func (r *Replica) openPort() error {
 			return err
 		}
 	}
-	l, err := openLink(LinkConfig{
+	l, err := openLink(linkConfig{
 		Self:    r.hello,
 		Listen:  r.c.Listen,
 		Creds:   creds,

@@ -51,7 +51,7 @@ func appendTo(trans *raft.NetworkTransport, id string, term uint64) (raft.Append
 
 func TestRaftTransportOverIDs(t *testing.T) {
 	b := startLink(t, "b", nil)
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	ta, tb := raftOver(t, a), raftOver(t, b)
 	if ta.LocalAddr() != "a" || tb.LocalAddr() != "b" {
 		t.Errorf("addresses %s, %s are not the ids", ta.LocalAddr(), tb.LocalAddr())
@@ -70,7 +70,7 @@ func TestRaftTransportOverIDs(t *testing.T) {
 func TestRaftFollowsAPeerToAnotherPort(t *testing.T) {
 	b := startLink(t, "b", nil)
 	where := b.Addr().String()
-	a := startLink(t, "a", func(c *LinkConfig) {
+	a := startLink(t, "a", func(c *linkConfig) {
 		c.Lookup = func(string) (string, bool) { return where, true }
 	})
 	ta := raftOver(t, a)
@@ -80,7 +80,7 @@ func TestRaftFollowsAPeerToAnotherPort(t *testing.T) {
 	}
 	b.stop()
 
-	moved := startLink(t, "b", func(c *LinkConfig) { c.Lookup = at(a) })
+	moved := startLink(t, "b", func(c *linkConfig) { c.Lookup = at(a) })
 	raftOver(t, moved)
 	if moved.Addr().String() == where {
 		t.Skip("the kernel gave the same port again")
@@ -97,7 +97,7 @@ func TestRaftFollowsAPeerToAnotherPort(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	b := startLink(t, "b", nil)
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	out, err := a.Raft().Dial("b", 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestSilence(t *testing.T) {
 
 func TestClosedStreamLeavesTheAPI(t *testing.T) {
 	b := startLink(t, "b", nil)
-	a := startLink(t, "a", func(c *LinkConfig) { c.Lookup = at(b) })
+	a := startLink(t, "a", func(c *linkConfig) { c.Lookup = at(b) })
 	conn, err := a.Raft().Dial("b", 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
