@@ -19,6 +19,7 @@ import (
 // was the last one.
 func TestDrain(t *testing.T) {
 	r := run(t, nil)
+	r.idleGrace = patience // it ends when the last connection does
 	w := startWorker(t, func(c net.Conn, q *received) bool {
 		time.Sleep(time.Millisecond)
 		return named("ok")(c, q)
