@@ -37,6 +37,8 @@ func TestLimits(t *testing.T) {
 		{"body in chunks", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413, "", true, false},
 		{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405, "405 Method Not Allowed\n\n", true, false},
 		{"TRACE", "TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "", false, false},
+		{"MCMP", "CONFIG / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "", false, false},
+		{"MCMP in small letters", "enable-app /* HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "", false, false},
 		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, "", false, false},
 		{"GET *", "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "", true, false},
 		{"two slashes", "GET //evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "400 Bad Request\n\nThe request is malformed.\nRequest ", true, false},

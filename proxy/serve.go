@@ -272,7 +272,14 @@ func (p *Proxy) answerReady(x *exchange) {
 	x.plain(http.StatusOK, "ready\n")
 }
 
+// disallowed methods are those of the configuration, and those of MCMP: a worker
+// that speaks to the wrong port must not be forwarded to another one
+// (spec/mcmp.md §1).
 func (p *Proxy) disallowed(method string) bool {
+	switch strings.ToUpper(method) {
+	case "CONFIG", "ENABLE-APP", "DISABLE-APP", "STOP-APP", "REMOVE-APP", "STATUS", "PING", "INFO", "DUMP", "VERSION":
+		return true
+	}
 	for _, m := range p.c.DisallowedMethods {
 		if m == method {
 			return true
