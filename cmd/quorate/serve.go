@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"os"
@@ -78,6 +79,9 @@ type server struct {
 // ctx ends with the first signal.
 func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logger) error {
 	s := &server{conf: conf, log: log, start: time.Now(), registry: prometheus.NewRegistry()}
+	// net/http's Transport knows only the standard logger for answers nobody asked for.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	log.Info("starting", "version", version, "config", g.file)
 	if err := s.open(); err != nil {
 		s.close()
