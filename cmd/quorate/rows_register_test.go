@@ -51,7 +51,7 @@ func loadOf(name string, n int) string { return fmt.Sprintf("JVMRoute=%s&Load=%d
 // others within 50 ms. On a machine that others keep busy the scheduler alone can
 // take as long, so a bad round may be repeated.
 func TestRegistrationIsRoutedByAll(t *testing.T) {
-	const limit, rounds = 50 * time.Millisecond, 3
+	const limit, rounds = slowdown * 50 * time.Millisecond, 3
 	c := startTrio(t)
 	for n := range rounds {
 		p99 := c.registrations(n)
@@ -123,8 +123,15 @@ func (c *trio) register(at int, asks []*visitor, name string, port, n int) (took
 	}
 	for _, m := range messages {
 		a, err := trySend(c.replicas[at].mcmp, m[0], "/", m[1])
-		if err != nil || a.status != http.StatusOK {
-			return 0, nil, fmt.Errorf("%s %s: %v, %w", m[0], m[1], a, err)
+		for end := time.Now().Add(patience); err == nil && a.kind == "MEM" && time.Now().Before(end); {
+			// Replicas without a processor for seconds lose their leader; a worker comes again.
+			a, err = trySend(c.replicas[at].mcmp, m[0], "/", m[1])
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		if a.status != http.StatusOK {
+			return 0, nil, fmt.Errorf("%s %s at %s: %v after %s", m[0], m[1], c.replicas[at].name, a, a.took)
 		}
 		took = a.took
 	}

@@ -32,7 +32,9 @@ type usersConfig struct {
 	Fresh   bool // each request has a connection of its own
 
 	// Move lets a user go to the next address when an answer said Connection: close
-	// or a connection is refused, as what stands in front of replicas does.
+	// or a connection is refused, as what stands in front of replicas does. A new
+	// connection that is reset before anything was answered counts as refused: the
+	// kernel does that to those it took and no process had accepted.
 	Move bool
 
 	// Cut: an answer that began and was not finished is expected, and counted by itself.
@@ -44,6 +46,7 @@ type seen struct {
 	requests int
 	failed   []string       // what was not answered below 500, and why
 	cut      int            // answers that began and were not finished
+	reset    int            // new connections reset before an answer, with Move
 	again    int            // sent again because a kept connection was closed unasked (RFC 9112 §9.3.1)
 	moves    int            // changes of the address
 	workers  map[string]int // answers by worker
@@ -64,6 +67,7 @@ func (y *seen) add(o *seen) {
 	y.failed = append(y.failed, o.failed...)
 	y.cut += o.cut
 	y.again += o.again
+	y.reset += o.reset
 	y.moves += o.moves
 	y.switched += o.switched
 	y.slowest = max(y.slowest, o.slowest)
@@ -163,8 +167,12 @@ func (me *visitor) dial(got *seen) error {
 			me.adopt(conn)
 			return nil
 		}
-		if !me.c.Move || !errors.Is(err, syscall.ECONNREFUSED) || tries == len(me.c.Targets) {
+		reset := errors.Is(err, syscall.ECONNRESET)
+		if !me.c.Move || !reset && !errors.Is(err, syscall.ECONNREFUSED) || tries == 2*len(me.c.Targets) {
 			return err
+		}
+		if reset {
+			got.reset++
 		}
 		me.move(got)
 	}
@@ -201,6 +209,10 @@ func (me *visitor) ask(path string, got *seen) error {
 		case kept && !isTimeout(err):
 			me.hangUp() // it was closed between two requests
 			got.again++
+		case me.c.Move && got.reset < len(me.c.Targets) && !isTimeout(err):
+			me.hangUp()
+			got.reset++
+			me.move(got)
 		default:
 			me.hangUp()
 			return fmt.Errorf("no answer: %w", err)
