@@ -1,5 +1,6 @@
 # quorate. `make test` needs Go alone; `make check` installs what it needs (Debian).
-export GOFLAGS := $(GOFLAGS) -tags=hashicorpmetrics
+TAGS = hashicorpmetrics
+export GOFLAGS := $(GOFLAGS) -buildvcs=false -tags=$(TAGS)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.revision=$(shell git rev-parse --short HEAD 2>/dev/null)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -17,23 +18,22 @@ test:           ## all that needs Go alone; RACE=1 adds the race detector (needs
 
 lint:           ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
-	go vet ./...
-	go vet -tags check ./cmd/quorate
-	go run $(STATICCHECK) ./...
+	go vet -tags $(TAGS),check ./...
+	go run $(STATICCHECK) -tags $(TAGS),check ./...
 
 fuzz:           ## each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(or $(FUZZTIME),10s)
 
-check: build    ## real workers (JDK, Maven) and containers (docker.io, docker-compose)
+check: build    ## each fuzz target for FUZZTIME (5s), real workers (JDK, Maven), containers (docker)
 	.ci/install check
-	.ci/fuzz 5s
-	go test -tags 'hashicorpmetrics check' -count=1 -timeout 15m -v -run '^TestCheck' ./cmd/quorate
+	.ci/fuzz $(or $(FUZZTIME),5s)
+	go test -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate
 
 bench:          ## Go benchmarks beside the hot paths
 	go test -run '^$$' -bench . -benchmem ./fsm ./proxy/... ./raftnode
 
-image:          ## the container image
-	docker build -t quorate .
+image:          ## the container image; GOPROXY names a module proxy of your own
+	docker build --build-arg VERSION=$(VERSION) $(if $(GOPROXY),--build-arg GOPROXY=$(GOPROXY)) -t quorate .
 
 clean:
 	rm -rf bin
