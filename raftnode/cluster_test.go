@@ -272,7 +272,6 @@ func loadOf(r *testReplica, w string) int {
 type logLines struct {
 	t     testing.TB
 	print slog.Handler
-	attrs []slog.Attr
 	*logSink
 }
 

@@ -340,7 +340,7 @@ func TestJoinAndPromotion(t *testing.T) {
 	}
 }
 
-func TestLostMemberFillsUp(t *testing.T) {
+func TestOneGrowsToThree(t *testing.T) {
 	t.Parallel()
 	c := newTestCluster(t, nil)
 	one := c.start("lb1", func(c *Config) { c.BootstrapExpect, c.Join, c.WantedVoters = 1, nil, 3 })

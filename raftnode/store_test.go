@@ -325,6 +325,7 @@ func (w *twin) show() string {
 
 // Whatever raft does with the store, it holds what the twin holds, also after a restart.
 func TestStoreAgreesWithTwin(t *testing.T) {
+	t.Parallel()
 	dir, files := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {
 		files++
