@@ -72,11 +72,30 @@ func TestKillOfTheLeader(t *testing.T) {
 				return nil
 			})
 		}
+		if round == 0 {
+			c.says(next, 3, "Degraded: 2 of 3 voters, none may fail. Leader "+c.replicas[next].name+" for ", "- "+c.replicas[leader].name+" unreachable for ")
+		}
 		c.start(leader)
 		c.waitHealthy(0, 1, 2)
+		c.says(leader, 0, "Healthy: 3 of 3 voters, 1 may fail. Leader "+c.replicas[next].name+" for ")
 		c.waitUp("w1", "w2")
 	}
 	c.sameState()
+}
+
+// says waits until `quorate status` of replica i ends with this code and has
+// lines that begin so.
+func (c *trio) says(i, code int, lines ...string) {
+	c.t.Helper()
+	waitFor(c.t, patience, "the right words", func() error {
+		got, out, complaints := c.quorate(i, "status")
+		for _, l := range lines {
+			if got != code || !strings.Contains("\n"+out, "\n"+l) {
+				return fmt.Errorf("exit %d, want %d and %q:\n%s%s", got, code, l, out, complaints)
+			}
+		}
+		return nil
+	})
 }
 
 // waitFor returns when the users have made n requests.

@@ -67,6 +67,8 @@ func TestRestartedAlone(t *testing.T) {
 			t.Errorf("%s alone: new CONFIG: %v after %s, want 500 MEM within 1s", r.name, refused, refused.took)
 		}
 
+		c.says(i, 3, "No quorum: 1 of 3 voters, 2 needed. No leader", "Traffic goes on by the state of index ")
+
 		// A worker that is known goes on as if nothing had happened ...
 		w := workers[i]
 		for period := range 2 {

@@ -11,6 +11,7 @@ package main
 //	c.status(i) c.workers(i)           the admin listener's answers
 //	c.info(i)   c.metric(i, name)      MCMP INFO; the sum of a metric's samples
 //	c.logLines(i, msg)                 log lines with this message, decoded
+//	c.quorate(i, "status")             a command of the program, asked of replica i
 //	c.replicas[i].traffic, .mcmp, .admin, .cluster, .gossip, .pid(), .dir
 //
 // Indexes count from 0, names from lb1. A replica keeps its addresses and its
@@ -449,6 +450,19 @@ func (c *trio) logLines(i int, msg string) []map[string]any {
 		}
 	}
 	return out
+}
+
+// quorate runs a command that asks replica i.
+func (c *trio) quorate(i int, args ...string) (code int, stdout, stderr string) {
+	c.t.Helper()
+	var out, complaints strings.Builder
+	cmd := exec.Command(c.c.Binary, append(args, "--addr", c.replicas[i].admin)...)
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		c.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), complaints.String()
 }
 
 func (c *trio) lastLine(i int) string {
