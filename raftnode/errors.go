@@ -17,6 +17,10 @@ var (
 	// one is running. The command was not taken.
 	ErrNoLeader = errors.New("no leader")
 
+	// ErrUnwritable: this replica cannot write its log, so it applies nothing and cannot
+	// answer for anything new: its disk is full, say. The command was not taken.
+	ErrUnwritable = errors.New("the log cannot be written")
+
 	// ErrUnknown: the command may yet commit. Asking again with the same id is harmless.
 	ErrUnknown = errors.New("outcome unknown")
 

@@ -172,7 +172,7 @@ func (l *leadership) readIndex(ctx context.Context) (uint64, error) {
 // answer proves nothing: the next leader does not wait until this one's lease is over.
 func (l *leadership) verify(context.Context) error {
 	err := l.wait(l.r.raft.VerifyLeader())
-	if err == nil && l.r.handing.Load() {
+	if err == nil && l.r.handing.Load() > 0 {
 		return errTransfer
 	}
 	return err

@@ -25,7 +25,7 @@ const noLeaderFor = 3 * time.Second
 // state which shows so.
 //
 // It waits out an election, retrying with the same id, until ctx ends (5 s when ctx has
-// no deadline). Errors: ErrNoLeader when waiting is of no use, ErrExpired, ErrStopped;
+// no deadline). Errors: ErrNoLeader and ErrUnwritable when waiting is of no use, ErrExpired, ErrStopped;
 // with ErrUnknown beside them when the command may yet commit; or what the leader
 // refused it for.
 func (r *Replica) Propose(ctx context.Context, cmd fsm.Command) (fsm.Result, uint64, error) {
@@ -97,6 +97,9 @@ func (r *Replica) retry(ctx context.Context, attempt func(ctx context.Context, a
 	again := false
 	pause := 2 * time.Millisecond
 	for {
+		if err := r.store.Unwritten(); err != nil {
+			return giveUp(again, err) // what is committed would not be applied here
+		}
 		view := r.leader.view()
 		err := r.underLeader(ctx, view, func(ctx context.Context) error { return attempt(ctx, again) })
 		if err == nil {

@@ -79,7 +79,7 @@ type Replica struct {
 	formed   chan struct{} // closed when this replica has a configuration
 	stopping atomic.Bool   // it tells the others that it will be gone
 	resigned atomic.Bool   // it does not want to lead any more
-	handing  atomic.Bool   // leadership is being handed over
+	handing  atomic.Int32  // attempts to hand leadership over that are under way
 	problems problems
 	behind   atomic.Pointer[time.Time] // since when this replica trails the others; nil: it does not
 
@@ -338,88 +338,6 @@ func (r *Replica) mine() error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w (%d): give cluster.secret_file", r.c.Dir, ErrNotAlone, len(servers))
-}
-
-// HandOver makes this replica ready to go: it gives leadership to another voter and
-// tells the others that it will be gone. It still serves Propose and Read, by asking
-// the new leader, and does not lead again. A replica that cannot hand over, as the only
-// voter, returns nil.
-func (r *Replica) HandOver(ctx context.Context) error {
-	select {
-	case <-r.ready:
-	default:
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second*time.Duration(r.c.Multiplier))
-	defer cancel()
-	r.resigned.Store(true)
-	err := r.transfer(ctx)
-	for err != nil && sleep(ctx, 50*time.Millisecond) == nil {
-		r.Ask(ctx) // the one chosen may be gone: another one then
-		err = r.transfer(ctx)
-	}
-	r.stopping.Store(true)
-	told, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer cancel()
-	r.Ask(told)
-	return err
-}
-
-// transfer hands leadership to another voter, if this replica leads and there is one,
-// and waits until that one is known to lead.
-func (r *Replica) transfer(ctx context.Context) error {
-	heir, others := r.heir(time.Now())
-	if r.raft.State() != raft.Leader || !others {
-		return nil
-	}
-	start := time.Now()
-	done := make(chan error, 1)
-	r.handing.Store(true)
-	go func() {
-		defer r.handing.Store(false)
-		if heir.ID == "" {
-			done <- r.raft.LeadershipTransfer().Error()
-		} else {
-			done <- r.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
-		}
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand leadership over: %w", err)
-		}
-	case <-ctx.Done():
-		return fmt.Errorf("hand leadership over: %w", ctx.Err())
-	}
-	for {
-		view := r.leader.view()
-		if view.id != "" && view.id != r.id {
-			r.log.Debug("leadership handed over", "to", r.nameOf(view.id), "took", time.Since(start))
-			return nil
-		}
-		select {
-		case <-view.while.Done():
-		case <-ctx.Done():
-			return fmt.Errorf("hand leadership over: %w", ctx.Err())
-		}
-	}
-}
-
-// heir is the furthest of the other voters that answer, zero if none does, and whether
-// there are others. Raft would choose by its log alone, and so a dead one as well.
-func (r *Replica) heir(now time.Time) (heir raft.Server, others bool) {
-	var best uint64
-	for _, s := range r.servers() {
-		if s.Suffrage != raft.Voter || string(s.ID) == r.id {
-			continue
-		}
-		others = true
-		p, _ := r.roster.copy(string(s.ID))
-		if p.err == "" && p.reachable(now) && !p.report.Stopping && p.report.AppliedIndex >= best {
-			heir, best = s, p.report.AppliedIndex
-		}
-	}
-	return heir, others
 }
 
 // ID is this replica's id, for as long as its data directory lives.

@@ -233,13 +233,13 @@ func TestHandOver(t *testing.T) {
 	leader, others := c.leader(trio)
 	register(t, leader, "w1")
 
-	leader.handing.Store(true) // what a leader believes of itself meanwhile proves nothing
+	leader.handing.Add(1) // what a leader believes of itself meanwhile proves nothing
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := leader.Read(ctx); err == nil {
 		t.Error("read while leadership is on its way to another")
 	}
-	leader.handing.Store(false)
+	leader.handing.Add(-1)
 
 	start := time.Now()
 	if err := leader.HandOver(context.Background()); err != nil {

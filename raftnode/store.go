@@ -59,6 +59,7 @@ type logStore struct {
 	fatal     func(error)
 	onCut     func(from, command uint64)
 	writing   atomic.Pointer[time.Time] // start of the write under way
+	unwritten atomic.Pointer[error]     // why the last append failed; nil: it did not
 
 	write sync.Mutex // one at a time: raft's main loop and its snapshot loop
 	stale uint64     // tail cut, nothing appended since: the last index raft believes in; under write
@@ -277,6 +278,7 @@ func (s *logStore) append(logs []*raft.Log) (cut, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("append entries %d to %d to the log: %w", from, logs[len(logs)-1].Index, err)
+		s.unwritten.Store(&err)
 		if s.stale != 0 && s.fatal != nil {
 			// raft goes on as if it had the entries just removed, and could be elected by them.
 			s.fatal(fmt.Errorf("%w (raft still counts on entry %d)", err, s.stale))
@@ -284,8 +286,18 @@ func (s *logStore) append(logs []*raft.Log) (cut, error) {
 		return c, err
 	}
 	s.stale = 0
+	s.unwritten.Store(nil)
 	s.hold(extent{first: e.first, last: logs[len(logs)-1].Index, base: e.base})
 	return c, nil
+}
+
+// Unwritten returns why the last append failed, wrapped in ErrUnwritable, until one
+// succeeds: a leader keeps trying, and begins each term with an entry.
+func (s *logStore) Unwritten() error {
+	if err := s.unwritten.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnwritable, *err)
+	}
+	return nil
 }
 
 // DeleteRange removes entries from min to max, both included, at the beginning or at the

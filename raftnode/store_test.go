@@ -452,3 +452,48 @@ func TestStoreAgreesWithTwin(t *testing.T) {
 		})
 	})
 }
+
+func TestStoreTellsThatItCannotWrite(t *testing.T) {
+	s, err := openStore(storeConfig{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	disk := failDisk(t, s)
+	for _, full := range []bool{false, true, false} {
+		disk.full.Store(full)
+		next, _ := s.LastIndex()
+		err := s.StoreLogs(entries(next+1, next+1, 1))
+		if (err != nil) != full {
+			t.Errorf("disk full %v: append gives %v", full, err)
+		}
+		if told := s.Unwritten(); errors.Is(told, ErrUnwritable) != full || errors.Is(told, syscall.ENOSPC) != full {
+			t.Errorf("disk full %v: told %v", full, told)
+		}
+	}
+}
+
+// fullDisk refuses to append while full.
+type fullDisk struct {
+	raft.LogStore
+	full atomic.Bool
+}
+
+func (d *fullDisk) StoreLogs(logs []*raft.Log) error {
+	if d.full.Load() {
+		return syscall.ENOSPC
+	}
+	return d.LogStore.StoreLogs(logs)
+}
+
+// failDisk puts a disk below s that can be full. To be called before s is used.
+func failDisk(t *testing.T, s *logStore) *fullDisk {
+	t.Helper()
+	d := &fullDisk{LogStore: s.bolt}
+	log, err := raft.NewLogCache(16, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.log = log
+	return d
+}
