@@ -85,6 +85,7 @@ type Member struct {
 	LastContact time.Duration // since the last answer; -1: none since this replica started
 	Error       string        // of the last try to reach it: "10.0.0.13:7300: connection refused"
 	Report      Report        // the last one; zero but for ID when there was none
+	ReportAge   time.Duration // since it came, asked for or not
 }
 
 // A replica that has not answered for this long is unreachable: three rounds of

@@ -146,6 +146,9 @@ func (r *Replica) Members() []Member {
 		if !p.answered.IsZero() {
 			m.LastContact = now.Sub(p.answered)
 		}
+		if !p.reported.IsZero() {
+			m.ReportAge = now.Sub(p.reported)
+		}
 		switch {
 		case id == leader:
 			m.Role = "leader"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/quorate/quorate/fsm"
@@ -86,7 +87,7 @@ func (s *server) gone(r fsm.JVMRoute) bool {
 		}
 		for _, h := range m.Report.Heard {
 			heard := mcmp.Heard{
-				Ago:    time.Duration(h.Age)*time.Millisecond + m.LastContact,
+				Ago:    time.Duration(h.Age)*time.Millisecond + m.ReportAge,
 				Period: time.Duration(h.Period) * time.Millisecond,
 			}
 			if h.Route == r && !heard.Silent() {
@@ -112,6 +113,9 @@ func (s *server) propose(ctx context.Context, c fsm.Command) (fsm.Result, error)
 	res, _, err := s.replica.Propose(ctx, c)
 	if errors.Is(err, raftnode.ErrNoLeader) {
 		return res, mcmp.ErrNoLeader
+	}
+	if errors.Is(err, raftnode.ErrUnwritable) { // as if cut off: it learns of nothing new
+		return res, fmt.Errorf("%w: %w", mcmp.ErrNoLeader, &mcmp.Error{Type: "MEM", Mess: "MEM: The log of this replica cannot be written"})
 	}
 	return res, err
 }
