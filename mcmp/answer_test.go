@@ -474,3 +474,35 @@ func TestHeardRoutes(t *testing.T) {
 		t.Errorf("%v", h)
 	}
 }
+
+// TestAnotherType: the same address with another type is another worker too.
+func TestAnotherType(t *testing.T) {
+	gone := false
+	r := newRig(t, func(r *rig, _ *Config) { r.gone = func(fsm.JVMRoute) bool { return gone } })
+	r.register(t, "w1", 8080)
+	const moved = "JVMRoute=w1&Host=127.0.0.1&Port=8080&Type=https"
+	if a := r.ask(t, "CONFIG", "/", moved); a.String() != `500 MEM: Node with "w1" JVMRoute already exists` {
+		t.Errorf("while it is there: %s", a)
+	}
+	gone = true
+	if a := r.ask(t, "CONFIG", "/", moved); a.status != 200 || r.State().Node("w1").Config.Type != "https" {
+		t.Errorf("when it is gone: %s", a)
+	}
+}
+
+// TestStatusOfANewWorker: a worker may register elsewhere and then send its STATUS
+// here, where its CONFIG is applied with that STATUS alone.
+func TestStatusOfANewWorker(t *testing.T) {
+	r := newRig(t, func(r *rig, _ *Config) {
+		r.check = func(context.Context, fsm.JVMRoute) error { return errors.New("refused") }
+	})
+	config := defaults()
+	config.Balancer, config.Type = "mycluster", "http"
+	r.propose = func(_ context.Context, c fsm.Command) (fsm.Result, error) {
+		r.apply(fsm.Command{Op: fsm.OpConfig, Origin: fsm.FromWorker, Route: c.Route, Config: &config})
+		return r.apply(c)
+	}
+	if a := r.ask(t, "STATUS", "/", "JVMRoute=w1&Load=5"); a.status != 200 || !strings.Contains(a.body, "State=NOTOK") {
+		t.Errorf("it is checked all the same: %s %q", a, a.body)
+	}
+}
