@@ -226,6 +226,44 @@ func TestLeaderKilled(t *testing.T) {
 	soon(t, "no problem is left", func() bool { return len(others[0].Problems()) == 0 })
 }
 
+// A replica whose disk is full learns of nothing new. It says so at once, since a slow
+// replica delays what workers tell the others.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, nil)
+	disks := map[string]*fullDisk{}
+	var trio []*testReplica
+	for _, name := range []string{"lb1", "lb2", "lb3"} {
+		r := c.open(name)
+		disks[name] = failDisk(t, r.store)
+		c.run(r)
+		trio = append(trio, r)
+	}
+	c.ready(trio...)
+	leader, others := c.leader(trio)
+	register(t, leader, "w1")
+	equalStates(t, trio)
+
+	full := others[0]
+	disks[full.name].full.Store(true)
+	must(t, leader, status("w1", 7))
+	soon(t, "the disk is seen to be full", func() bool { return full.store.Unwritten() != nil })
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, _, err := full.Propose(ctx, status("w1", 8)); !errors.Is(err, ErrUnwritable) || errors.Is(err, ErrUnknown) {
+		t.Errorf("a command to a replica with a full disk: %v", err)
+	}
+	if _, err := full.Read(ctx); !errors.Is(err, ErrUnwritable) {
+		t.Errorf("a read from it: %v", err)
+	}
+	must(t, others[1], status("w1", 9))
+
+	disks[full.name].full.Store(false)
+	soon(t, "it has what it missed", func() bool { return full.store.Unwritten() == nil && loadOf(full, "w1") == 9 })
+	must(t, full, status("w1", 10))
+	equalStates(t, trio)
+}
+
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	c := newTestCluster(t, nil)
