@@ -17,6 +17,8 @@ COPY --from=build /out/bin/quorate /usr/bin/quorate
 COPY --from=build --chown=65532:65532 /out/lib/quorate /var/lib/quorate
 COPY --from=build --chown=65532:65532 /out/run/quorate /run/quorate
 USER 65532:65532
-EXPOSE 8080 6666 7300 7301
+# Without a configuration `serve` keeps its data in ./quorate-data.
+WORKDIR /var/lib/quorate
+EXPOSE 8080 6666 7300 7301 7301/udp
 ENTRYPOINT ["/usr/bin/quorate"]
 CMD ["serve"]

@@ -60,6 +60,7 @@ func TestCheckContainers(t *testing.T) {
 	}
 	rows.add("docker-compose build", "%s (every service has this image)", seconds(time.Since(began)))
 	rows.add("the image", "%s", inspectImage(t))
+	rows.add("docker run quorate", "%s", runAlone(t))
 
 	began = time.Now()
 	p.must("up", "-d")
@@ -117,12 +118,7 @@ func TestCheckContainers(t *testing.T) {
 
 	began = time.Now()
 	p.must("stop")
-	for _, service := range append(replicas, "w1", "w2", "w3", "w4") {
-		if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", p.container(service)); code != "0" {
-			t.Errorf("%s: exit %s after docker-compose stop, want 0", service, code)
-		}
-	}
-	rows.add("docker-compose stop", "all ended in order within %s", seconds(time.Since(began)))
+	rows.add("docker-compose stop", "%s: %s", seconds(time.Since(began)), p.ends(append(replicas, "w1", "w2", "w3", "w4")))
 	p.must("down", "-v")
 	label := "label=com.docker.compose.project=" + p.name
 	for what, list := range map[string][]string{
@@ -448,6 +444,31 @@ func inspectImage(t *testing.T) string {
 	return fmt.Sprintf("from scratch: %s; static binary of %.1f MiB; user 65532", strings.Join(files, " and "), float64(size)/(1<<20))
 }
 
+// runAlone starts the image without anything, and stops it.
+func runAlone(t *testing.T) string {
+	t.Helper()
+	began := time.Now()
+	id := docker(t, "run", "-d", "quorate")
+	defer docker(t, "rm", "-f", "-v", id)
+	waitFor(t, patience, "a replica of its own to be healthy", func() error {
+		out, err := exec.Command("docker", "exec", id, "quorate", "health").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	ready := time.Since(began)
+	out := docker(t, "exec", id, "quorate", "status")
+	if !strings.HasPrefix(out, "Standalone") {
+		t.Errorf("status of a container without configuration: %s", out)
+	}
+	docker(t, "stop", id)
+	if code := docker(t, "inspect", "-f", "{{.State.ExitCode}}", id); code != "0" {
+		t.Errorf("exit %s after docker stop, want 0", code)
+	}
+	return "standalone, ready after " + seconds(ready) + ", exit 0 after docker stop"
+}
+
 func checkStatic(t *testing.T, binary []byte) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(binary))
@@ -546,6 +567,29 @@ func (p *project) container(service string) string {
 		p.t.Fatal(err)
 	}
 	return strings.TrimSpace(out)
+}
+
+// ends holds stopped services to have ended in order, and says in which.
+func (p *project) ends(services []string) string {
+	p.t.Helper()
+	at := map[string]time.Time{}
+	for _, s := range services {
+		code, when, _ := strings.Cut(docker(p.t, "inspect", "-f", "{{.State.ExitCode}} {{.State.FinishedAt}}", p.container(s)), " ")
+		if code != "0" {
+			p.t.Errorf("%s: exit %s after docker-compose stop, want 0", s, code)
+		}
+		end, err := time.Parse(time.RFC3339Nano, when)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		at[s] = end
+	}
+	slices.SortFunc(services, func(a, b string) int { return at[a].Compare(at[b]) })
+	first := at[services[0]]
+	for i, s := range services {
+		services[i] = fmt.Sprintf("%s +%s", s, seconds(at[s].Sub(first)))
+	}
+	return "exit 0 of all, in the order " + strings.Join(services, ", ")
 }
 
 // is says what keeps a service's container from this health.
