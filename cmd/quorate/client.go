@@ -10,7 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,7 +43,10 @@ func (g *globals) client() (*apiClient, error) {
 		}
 		secure = true
 	}
-	if g.certFile != "" || g.keyFile != "" {
+	if (g.certFile == "") != (g.keyFile == "") {
+		return nil, usageError{errors.New("--cert-file and --key-file belong together")}
+	}
+	if g.certFile != "" {
 		cert, err := tls.LoadX509KeyPair(g.certFile, g.keyFile)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--cert-file, --key-file: %w", err)}
@@ -59,6 +64,10 @@ func (g *globals) client() (*apiClient, error) {
 		}
 		c.base = scheme + c.base
 	}
+	u, err := url.Parse(c.base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !validPort(u.Port()) {
+		return nil, usageError{fmt.Errorf("--addr: %q: must be HOST:PORT or an http or https URL", g.addr)}
+	}
 	if g.tokenFile != "" {
 		b, err := os.ReadFile(g.tokenFile)
 		if err != nil {
@@ -71,6 +80,12 @@ func (g *globals) client() (*apiClient, error) {
 		Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true},
 	}
 	return c, nil
+}
+
+// validPort says whether p is a port or absent.
+func validPort(p string) bool {
+	_, err := strconv.ParseUint(p, 10, 16)
+	return p == "" || err == nil
 }
 
 // get returns the body of a 200.

@@ -32,6 +32,9 @@ func configCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := secretsOf(conf); err != nil {
+				return err
+			}
 			fmt.Fprintf(g.stdout, "%s: valid, %s set\n", filepath.Base(args[0]), plural(conf.KeysSet(), "key", "keys"))
 			return nil
 		},
@@ -79,6 +82,9 @@ func secretCommand(g *globals) *cobra.Command {
 			}
 			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if os.IsExist(err) {
+				if info, err := os.Stat(out); err == nil && info.IsDir() {
+					return usageError{fmt.Errorf("--out: %s is a directory: name a file", out)}
+				}
 				if _, _, err := raftnode.ReadSecretFile(out); err != nil {
 					return err
 				}

@@ -32,6 +32,10 @@ func demoWorkerCommand(g *globals) *cobra.Command {
 			if w.name == "" {
 				return usageError{errors.New("demo worker: --name is required")}
 			}
+			// What the balancers would refuse for ever is refused here (spec/mcmp.md §0.2).
+			if len(w.name) > 63 || strings.ContainsAny(w.name, "<>\"'\\, \t") {
+				return usageError{fmt.Errorf("demo worker: --name: %q: at most 63 bytes, no blanks, commas, quotes, < > or \\", w.name)}
+			}
 			if mcmp == "" {
 				return usageError{errors.New("demo worker: --mcmp is required: the balancers' MCMP addresses")}
 			}
@@ -44,7 +48,7 @@ func demoWorkerCommand(g *globals) *cobra.Command {
 				}
 				w.contexts = append(w.contexts, p)
 			}
-			w.log = slog.New(slog.NewTextHandler(g.stderr, nil)).With("worker", w.name)
+			w.log = slog.New(slog.NewTextHandler(g.stderr, nil))
 			w.out = g.stdout
 			return w.run(cmd.Context())
 		},

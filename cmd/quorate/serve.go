@@ -220,8 +220,8 @@ func (s *server) openReplica() error {
 		}
 		rc.Listen, rc.Advertise = c.Cluster.Address, host
 		if c.Cluster.SecretFile != "" {
-			if rc.Secrets, _, err = raftnode.ReadSecretFile(c.Cluster.SecretFile); err != nil {
-				return fmt.Errorf("cluster.secret_file: %w", err)
+			if rc.Secrets, err = secretsOf(c); err != nil {
+				return err
 			}
 			for _, secret := range rc.Secrets {
 				keys = append(keys, secret.GossipKey())
@@ -256,6 +256,18 @@ func (s *server) openReplica() error {
 	}
 	s.addresses.Gossip = s.gossip.Addr()
 	return nil
+}
+
+// secretsOf reads cluster.secret_file; nil without one.
+func secretsOf(c *config.Config) ([]raftnode.Secret, error) {
+	if c.Cluster.SecretFile == "" {
+		return nil, nil
+	}
+	secrets, _, err := raftnode.ReadSecretFile(c.Cluster.SecretFile) // config has warned of its mode
+	if err != nil {
+		return nil, configError{fmt.Errorf("cluster.secret_file: %w", err)}
+	}
+	return secrets, nil
 }
 
 func (s *server) openAdmin() error {

@@ -39,13 +39,20 @@ func healthCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if code == http.StatusOK {
+			ok := code == http.StatusOK
+			var not struct{ Reasons []string }
+			if !ok && (json.Unmarshal(body, &not) != nil || len(not.Reasons) == 0) {
+				return fmt.Errorf("%s%s: %d %s", client.addr, path, code, http.StatusText(code))
+			}
+			switch {
+			case g.output == "json":
+				if err := json.NewEncoder(g.stdout).Encode(map[string]any{"ok": ok, "reasons": append([]string{}, not.Reasons...)}); err != nil || ok {
+					return err
+				}
+				return exit(1)
+			case ok:
 				fmt.Fprintln(g.stdout, "ok")
 				return nil
-			}
-			var not struct{ Reasons []string }
-			if json.Unmarshal(body, &not) != nil || len(not.Reasons) == 0 {
-				return fmt.Errorf("%s%s: %d %s", client.addr, path, code, http.StatusText(code))
 			}
 			return fmt.Errorf("not ready: %s", strings.Join(not.Reasons, "; "))
 		},

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -227,7 +230,11 @@ func (s *server) agreed(n *fsm.Node, by map[string]bool, status, why string) (st
 		_, err := s.proxy.Reachable(n.Route)
 		text := "no replica can connect"
 		if err != nil {
-			text += " (" + err.Error() + ")"
+			cause := err.Error()
+			if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
+				cause = "timeout"
+			}
+			text += " (" + cause + ")"
 		}
 		if source := n.Source; source != "" && !sameHost(source, n.Config.Host) {
 			text += fmt.Sprintf(". It registered from %s as %s: set the connector's address on the worker", hostOf(source), n.Config.Host)
