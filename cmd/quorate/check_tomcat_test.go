@@ -32,110 +32,140 @@ var shopVisits = []visit{
 // Three Tomcats with the published client register with every replica. What they
 // and the replicas go through must not be seen by the users.
 func TestCheckTomcat(t *testing.T) {
-	rows := report{t: t}
-	defer rows.print()
+	k := &tomcats{report: report{t: t}, workers: map[string]*tomcat{}}
+	defer k.print()
 	began := time.Now()
-	classes := buildTomcat(t)
-	rows.add("worker built by Maven", "%s", seconds(time.Since(began)))
-
-	c := startTrio(t)
-	var traffic, mcmp []string
-	for _, r := range c.replicas {
-		traffic, mcmp = append(traffic, r.traffic), append(mcmp, r.mcmp)
+	k.classes = buildTomcat(t)
+	k.add("worker built by Maven", "%s", seconds(time.Since(began)))
+	k.c = startTrio(t)
+	for _, r := range k.c.replicas {
+		k.traffic, k.mcmp = append(k.traffic, r.traffic), append(k.mcmp, r.mcmp)
 	}
-	workers := map[string]*tomcat{}
-	started := map[string]time.Time{}
-	for _, route := range []string{"w1", "w2", "w3"} {
-		workers[route] = startTomcat(t, classes, route, mcmp)
-		started[route] = time.Now()
-	}
-	slowest := time.Duration(0)
-	for route, at := range started {
-		c.waitUsable(route, "/shop", "/api")
-		slowest = max(slowest, time.Since(at))
-	}
-	rows.add("3 Tomcats up, all 3 replicas route to each", "%s after the last one listened (its STATUS period is 1s)", seconds(slowest))
 
-	rows.add("a session through the 3 replicas in turn", "%s", oneSession(t, traffic, "/shop/session", 12))
-
-	crowd := sendCrowd(t, traffic, 12, 120, shopVisits)
-	crowd.untilUsed(t, "w1", true)
-	workers["w1"].do("undeploy /shop")
-	for i := range c.replicas {
-		if w := c.workerAt(i, "w1"); hasContext(w, "/shop", "") || !hasContext(w, "/api", "enabled") {
-			t.Errorf("%s: after the undeploy w1 has %+v", c.replicas[i].name, w.Contexts)
+	k.register()
+	k.add("a session through the 3 replicas in turn", "%s", oneSession(t, k.traffic, "/shop/session", 12))
+	k.redeploy("w1")
+	k.stop("w2")
+	k.killWorker("w3")
+	k.killLeader()
+	k.add("a session through the 3 replicas in turn", "%s", oneSession(t, k.traffic, "/shop/session", 12))
+	for route, w := range k.workers {
+		if err := w.stop(); err != nil {
+			t.Errorf("%s: %v after stop", route, err)
 		}
 	}
-	crowd.during(t, 30) // what was on its way is counted
-	before := crowd.answersOf("w1")
-	crowd.during(t, 120)
-	if n := crowd.answersOf("w1") - before; n != 0 {
-		t.Errorf("w1 answered %d requests for /shop after the undeploy", n)
-	}
-	workers["w1"].do("deploy /shop")
-	crowd.untilUsed(t, "w1", true)
-	rows.total("undeploy and redeploy of /shop on w1", crowd.sendHome(), false)
+}
 
-	crowd = sendCrowd(t, traffic, 12, 120, shopVisits)
-	crowd.untilUsed(t, "w2", true)
-	if err := workers["w2"].stop(); err != nil {
-		t.Errorf("w2: %v after stop", err)
-	}
-	crowd.during(t, 120)
-	rows.total("graceful stop of w2", crowd.sendHome(), false)
-	workers["w2"] = startTomcat(t, classes, "w2", mcmp)
-	c.waitUsable("w2", "/shop", "/api")
+// tomcats is what the steps of the check share.
+type tomcats struct {
+	report
+	c             *trio
+	classes       string
+	traffic, mcmp []string
+	workers       map[string]*tomcat
+}
 
-	crowd = sendCrowd(t, traffic, 12, 120, append([]visit{{method: http.MethodGet, path: "/shop/drip?ms=400", stranger: true, drips: 10}}, shopVisits...))
-	crowd.untilUsed(t, "w3", true)
-	crowd.during(t, 60)
-	workers["w3"].kill()
-	crowd.during(t, 240)
-	for i := range c.replicas {
-		for _, healthy := range []string{"w1", "w2"} {
-			if w := c.workerAt(i, healthy); w.Status != "up" {
-				t.Errorf("%s: w3 was killed, and %s is %s: %s", c.replicas[i].name, healthy, w.Status, w.Why)
+func (k *tomcats) start(route string) {
+	k.t.Helper()
+	k.workers[route] = startTomcat(k.t, k.classes, route, k.mcmp)
+}
+
+func (k *tomcats) crowd(more ...visit) *crowd {
+	k.t.Helper()
+	return sendCrowd(k.t, k.traffic, 12, 120, append(more, shopVisits...))
+}
+
+func (k *tomcats) register() {
+	var slowest time.Duration
+	for _, route := range []string{"w1", "w2", "w3"} {
+		k.start(route)
+		began := time.Now()
+		k.c.waitUsable(route, "/shop", "/api")
+		slowest = max(slowest, time.Since(began))
+	}
+	k.add("registration: all 3 replicas route to a Tomcat", "%s after it listens, at most (3 Tomcats)", seconds(slowest))
+}
+
+func (k *tomcats) redeploy(route string) {
+	users := k.crowd()
+	users.untilUsed(k.t, route, true)
+	k.workers[route].do("undeploy /shop")
+	for i, r := range k.c.replicas {
+		if w := k.c.workerAt(i, route); hasContext(w, "/shop", "") || !hasContext(w, "/api", "enabled") {
+			k.t.Errorf("%s: after the undeploy %s has %+v", r.name, route, w.Contexts)
+		}
+	}
+	users.during(k.t, 30) // what was on its way is counted
+	before := users.answersOf(route)
+	users.during(k.t, 120)
+	if n := users.answersOf(route) - before; n != 0 {
+		k.t.Errorf("%s answered %d requests for /shop after the undeploy", route, n)
+	}
+	k.workers[route].do("deploy /shop")
+	users.untilUsed(k.t, route, true)
+	k.total("undeploy and redeploy of /shop on "+route, users.sendHome(), false)
+}
+
+func (k *tomcats) stop(route string) {
+	users := k.crowd()
+	users.untilUsed(k.t, route, true)
+	if err := k.workers[route].stop(); err != nil {
+		k.t.Errorf("%s: %v after stop", route, err)
+	}
+	users.during(k.t, 120)
+	k.total("graceful stop of "+route, users.sendHome(), false)
+	k.start(route)
+	k.c.waitUsable(route, "/shop", "/api")
+}
+
+func (k *tomcats) killWorker(route string) {
+	users := k.crowd(visit{method: http.MethodGet, path: "/shop/drip?ms=400", stranger: true, drips: 10})
+	users.untilUsed(k.t, route, true)
+	users.during(k.t, 60)
+	k.workers[route].kill()
+	users.during(k.t, 240)
+	for i, r := range k.c.replicas {
+		for healthy := range k.workers {
+			if w := k.c.workerAt(i, healthy); healthy != route && w.Status != "up" {
+				k.t.Errorf("%s: %s was killed, and %s is %s: %s", r.name, route, healthy, w.Status, w.Why)
 			}
 		}
 	}
-	workers["w3"] = startTomcat(t, classes, "w3", mcmp)
-	c.waitUsable("w3", "/shop", "/api")
-	crowd.untilUsed(t, "w3", true)
-	rows.total("kill -9 of w3, later started again", crowd.sendHome(), true)
+	k.start(route)
+	k.c.waitUsable(route, "/shop", "/api")
+	users.untilUsed(k.t, route, true)
+	k.total("kill -9 of "+route+", later started again", users.sendHome(), true)
+}
 
-	leader := c.leader()
-	crowd = sendCrowd(t, traffic, 12, 120, shopVisits)
-	crowd.during(t, 120)
-	crowd.dies(c.replicas[leader].traffic)
+func (k *tomcats) killLeader() {
+	leader := k.c.leader()
+	name := k.c.replicas[leader].name
+	users := k.crowd()
+	users.during(k.t, 120)
+	users.dies(k.c.replicas[leader].traffic)
 	killed := time.Now()
-	c.kill(leader)
-	next := -1
-	waitFor(t, patience, "another leader", func() error {
-		if next = c.leader(); next == leader {
+	k.c.kill(leader)
+	next := leader
+	waitFor(k.t, patience, "another leader", func() error {
+		if next = k.c.leader(); next == leader {
 			return errors.New("the old one is still called leader")
 		}
 		return nil
 	})
 	elected := time.Since(killed)
-	crowd.during(t, 240)
-	total := crowd.sendHome()
+	users.during(k.t, 240)
+	total := users.sendHome()
 	if total.moved > 0 {
-		t.Errorf("%d sessions moved when a replica was killed", total.moved)
+		k.t.Errorf("%d sessions moved when a replica was killed", total.moved)
 	}
-	rows.total(fmt.Sprintf("kill -9 of the leader %s", c.replicas[leader].name), total, true)
-	rows.add("  next leader "+c.replicas[next].name, "after %s", seconds(elected))
-	c.start(leader)
-	c.waitHealthy(0, 1, 2)
-	for route := range workers {
-		c.waitUsable(route, "/shop", "/api")
+	k.total("kill -9 of the leader "+name, total, true)
+	k.add("  the next leader", "%s after %s", k.c.replicas[next].name, seconds(elected))
+	k.c.start(leader)
+	k.c.waitHealthy(0, 1, 2)
+	for route := range k.workers {
+		k.c.waitUsable(route, "/shop", "/api")
 	}
-	rows.add("  the killed replica started again", "healthy, routes to all workers")
-	rows.add("a session through the 3 replicas in turn", "%s", oneSession(t, traffic, "/shop/session", 12))
-	for route, w := range workers {
-		if err := w.stop(); err != nil {
-			t.Errorf("%s: %v after stop", route, err)
-		}
-	}
+	k.add("  "+name+" started again", "healthy, routes to all workers")
 }
 
 // waitUsable returns when every replica gives route new sessions of these contexts.
@@ -188,41 +218,6 @@ func oneSession(t *testing.T, targets []string, path string, n int) string {
 		}
 	}
 	return fmt.Sprintf("%d visits, all at %s, which counted 1 to %d", n, worker, n)
-}
-
-// report is the table that a check prints at its end.
-type report struct {
-	t    *testing.T
-	rows [][2]string
-}
-
-func (r *report) add(what, format string, args ...any) {
-	r.rows = append(r.rows, [2]string{what, fmt.Sprintf(format, args...)})
-}
-
-// total adds what the users saw, and holds them to have seen nothing. Only a
-// kill may cut an answer off, and leave a POST that nobody may send twice.
-func (r *report) total(what string, a tally, killed bool) {
-	r.t.Helper()
-	r.add(what, "%s", a)
-	for _, f := range a.failures[:min(len(a.failures), 10)] {
-		r.t.Errorf("%s: %s", what, f)
-	}
-	if !killed && a.cut+a.lostPosts > 0 {
-		r.t.Errorf("%s: %d answers cut off, %d POSTs lost, and nothing was killed", what, a.cut, a.lostPosts)
-	}
-}
-
-func (r *report) print() {
-	wide := 0
-	for _, row := range r.rows {
-		wide = max(wide, len(row[0]))
-	}
-	var b strings.Builder
-	for _, row := range r.rows {
-		fmt.Fprintf(&b, "\n%-*s  %s", wide, row[0], row[1])
-	}
-	r.t.Log(b.String())
 }
 
 // buildTomcat compiles testdata/tomcat and returns its class path.
@@ -336,10 +331,4 @@ func (w *tomcat) stop() error {
 func (w *tomcat) kill() {
 	w.cmd.Process.Kill()
 	<-w.ended
-}
-
-// tail is the last n lines of text.
-func tail(text []byte, n int) string {
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

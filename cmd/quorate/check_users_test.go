@@ -119,13 +119,13 @@ func (a tally) String() string {
 		n    int
 		what string
 	}{
-		{a.cut, "answers already begun were cut off"},
-		{a.lostPosts, "POSTs were in flight and are not sent twice"},
+		{a.cut, "answers begun and cut off"},
+		{a.lostPosts, "POSTs in flight, which nobody sends twice"},
 		{a.elsewhere, "asked again at another replica"},
 		{a.moved, "sessions begun anew on another worker"},
 	} {
 		if n.n > 0 {
-			text += fmt.Sprintf(", %d %s", n.n, n.what)
+			text += fmt.Sprintf("; %s: %d", n.what, n.n)
 		}
 	}
 	var by []string
