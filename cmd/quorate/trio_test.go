@@ -16,7 +16,8 @@ package main
 //
 // Indexes count from 0, names from lb1. A replica keeps its addresses and its
 // directory from one start to the next. What runs at the end of the test is
-// killed by its pid; a failed test shows the end of every log.
+// killed by its pid. A log with an ERROR, a panic or a race fails the test; a
+// failed test shows the end of every log.
 //
 // The worker's side is in trio_worker_test.go, the users' in trio_users_test.go.
 
@@ -249,7 +250,8 @@ func (c *trio) stop(i int) {
 	}
 }
 
-// end kills what runs and, when the test failed, shows what the replicas had to say.
+// end kills what runs. No replica may have had an error that a person must act on,
+// a panic or a race. When the test failed it shows what they had to say.
 func (c *trio) end() {
 	for _, r := range c.replicas {
 		if r.running() {
@@ -258,6 +260,19 @@ func (c *trio) end() {
 		}
 	}
 	asker.CloseIdleConnections()
+	for _, r := range c.replicas {
+		b, err := os.ReadFile(r.log)
+		if err != nil {
+			continue
+		}
+		for line := range bytes.Lines(b) {
+			for _, bad := range []string{"DATA RACE", "panic", `"level":"ERROR"`} {
+				if bytes.Contains(line, []byte(bad)) {
+					c.t.Errorf("%s: %s", r.name, line)
+				}
+			}
+		}
+	}
 	if !c.t.Failed() {
 		return
 	}
