@@ -12,6 +12,19 @@ import (
 	"github.com/quorate/quorate/fsm"
 )
 
+// startOver is what to do where the data directory is of no use any more.
+func (c *Config) startOver() string {
+	const empty = "start again with an empty data directory"
+	switch {
+	case c.Listen == "":
+		return empty + ": workers register again, settings and holds are to be made again"
+	case len(c.Join) == 0:
+		// It would form a cluster of its own.
+		return empty + " and, if there are other replicas, with cluster.join: it joins them as a new replica; remove the old one there (quorate replicas remove)"
+	}
+	return empty + ": it joins as a new replica; remove the old one there (quorate replicas remove)"
+}
+
 // boot is what a replica knows before raft says anything.
 type boot struct {
 	Applied         // the state after every entry of the own log; Index 0: no command

@@ -37,6 +37,10 @@ var (
 	// that forgot its votes must not vote: it starts again with an empty directory.
 	ErrLostLog = errors.New("the log is gone but replica.json belongs to a cluster")
 
+	// ErrLostIdentity: the mirror case. Under a new id the log's old one would stay a
+	// voter that never answers again.
+	ErrLostIdentity = errors.New("replica.json is gone but the log is there")
+
 	// ErrNotAlone: a standalone replica found the log of a cluster of several.
 	ErrNotAlone = errors.New("the log belongs to a cluster of several replicas")
 

@@ -54,6 +54,7 @@ func (p *Promise) equal(q *Promise) bool {
 type home struct {
 	dir  string
 	lock *os.File
+	made bool // there was no replica.json
 
 	writing sync.Mutex // orders writers of the file
 
@@ -61,8 +62,9 @@ type home struct {
 	is identity
 }
 
-// openHome locks dir, which it makes if need be, and reads or makes replica.json.
-func openHome(dir, version string, now time.Time) (*home, error) {
+// openHome locks dir, which it makes if need be, and reads replica.json. Without one it
+// makes up a new identity, which claim writes.
+func openHome(dir string, now time.Time) (*home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -71,33 +73,41 @@ func openHome(dir, version string, now time.Time) (*home, error) {
 		return nil, err
 	}
 	h := &home{dir: dir, lock: lock}
-	if err := h.read(version, now); err != nil {
+	if err := h.read(now); err != nil {
 		_ = h.close()
 		return nil, err
 	}
 	return h, nil
 }
 
-func (h *home) read(version string, now time.Time) error {
+func (h *home) read(now time.Time) error {
 	b, err := os.ReadFile(h.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		h.is = identity{ID: uuid.NewString(), Created: now.UTC()}
+		h.made, h.is = true, identity{ID: uuid.NewString(), Created: now.UTC()}
+		return nil
 	case err != nil:
 		return err
-	default:
-		if err := json.Unmarshal(b, &h.is); err != nil {
-			return fmt.Errorf("%s: %w", h.path(), err)
-		}
-		if _, err := uuid.Parse(h.is.ID); err != nil {
-			return fmt.Errorf("%s: id %q: %w", h.path(), h.is.ID, err)
-		}
 	}
-	if h.is.Version == version && err == nil {
+	if err := json.Unmarshal(b, &h.is); err != nil {
+		return fmt.Errorf("%s: %w", h.path(), err)
+	}
+	if _, err := uuid.Parse(h.is.ID); err != nil {
+		return fmt.Errorf("%s: id %q: %w", h.path(), h.is.ID, err)
+	}
+	return nil
+}
+
+// claim writes that this program runs here from now on, and who it is if that is new. To
+// be called once the log beside it is known to be that of this identity.
+func (h *home) claim(version string) error {
+	if !h.made && h.get().Version == version {
 		return nil
 	}
-	h.is.Version = version
-	return h.write(h.is)
+	return h.change(func(is *identity) error {
+		is.Version = version
+		return nil
+	})
 }
 
 func (h *home) path() string { return filepath.Join(h.dir, "replica.json") }

@@ -133,8 +133,11 @@ func TestHopeless(t *testing.T) {
 
 func TestHome(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	h, err := openHome(dir, "1", time.Now())
+	h, err := openHome(dir, time.Now())
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.claim("1"); err != nil {
 		t.Fatal(err)
 	}
 	id := h.get().ID
@@ -148,8 +151,11 @@ func TestHome(t *testing.T) {
 	if err := h.close(); err != nil {
 		t.Fatal(err)
 	}
-	h, err = openHome(dir, "2", time.Now())
+	h, err = openHome(dir, time.Now())
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.claim("2"); err != nil {
 		t.Fatal(err)
 	}
 	if is := h.get(); is.ID != id || is.ClusterID != "c" || is.Version != "2" {
@@ -163,7 +169,7 @@ func TestHome(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "replica.json"), []byte(`{"id":"x"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openHome(dir, "2", time.Now()); err == nil || !strings.Contains(err.Error(), "replica.json: id") {
+	if _, err := openHome(dir, time.Now()); err == nil || !strings.Contains(err.Error(), "replica.json: id") {
 		t.Errorf("an id that is none: %v", err)
 	}
 }

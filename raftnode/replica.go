@@ -167,7 +167,7 @@ func (c *Config) check() error {
 
 func (r *Replica) open(now time.Time) error {
 	var err error
-	if r.home, err = openHome(r.c.Dir, r.c.Version, now); err != nil {
+	if r.home, err = openHome(r.c.Dir, now); err != nil {
 		return err
 	}
 	r.id = r.home.get().ID
@@ -184,8 +184,14 @@ func (r *Replica) open(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if r.home.get().ClusterID != "" && boot.Last == 0 {
-		return fmt.Errorf("%s: %w: remove the directory to make a new replica", r.c.Dir, ErrLostLog)
+	switch {
+	case r.home.get().ClusterID != "" && boot.Last == 0:
+		return fmt.Errorf("%s: %w: %s", r.c.Dir, ErrLostLog, r.c.startOver())
+	case r.home.made && boot.Last != 0:
+		return fmt.Errorf("%s: %w: put replica.json back, or %s", r.c.Dir, ErrLostIdentity, r.c.startOver())
+	}
+	if err := r.home.claim(r.c.Version); err != nil {
+		return err
 	}
 	r.booted = boot.Last != 0
 	r.machine = newMachine(machineConfig{

@@ -513,6 +513,56 @@ func TestLogIsGone(t *testing.T) {
 	}
 }
 
+// Under a new id it would serve on the old one's log, and the old one would be missed as
+// a voter for ever.
+func TestIdentityIsGone(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, nil)
+	r := c.start("lb1", func(c *Config) { c.BootstrapExpect, c.Join = 1, nil })
+	c.ready(r)
+	c.stop(r)
+	file := filepath.Join(r.c.Dir, "replica.json")
+	was, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the refusal itself must not make one
+		_, err := Open(r.c)
+		if !errors.Is(err, ErrLostIdentity) || !strings.Contains(err.Error(), "put replica.json back, or start again with an empty data directory") {
+			t.Errorf("opened without replica.json: %v", err)
+		}
+	}
+	if err := os.WriteFile(file, was, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(r.c)
+	if err != nil || again.ID() != r.ID() {
+		t.Fatalf("with replica.json put back: %v", err)
+	}
+	again.Close()
+}
+
+// Nothing is lost where the log is empty: a start that ended early leaves one.
+func TestEmptyLogWithoutIdentity(t *testing.T) {
+	dir := t.TempDir()
+	if err := openTestStore(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(Config{Dir: dir, Name: "lb1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := r.ID()
+	r.Close()
+	if r, err = Open(Config{Dir: dir, Name: "lb1"}); err != nil || r.ID() != id {
+		t.Fatalf("opened again: %v", err)
+	}
+	r.Close()
+}
+
 // The figure of the issue: registration at one replica to routing at the others.
 func TestLatencyOfFollowers(t *testing.T) {
 	t.Parallel()
