@@ -40,6 +40,9 @@ func (x *exchange) answer(status int, sentence string, closing bool) {
 
 func (x *exchange) plain(status int, text string) {
 	h := x.writer.Header()
+	if x.body != nil && !x.body.settle() {
+		h.Set("Connection", "close")
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", itoa(len(text)))
 	h.Set("Cache-Control", "no-store")
@@ -94,15 +97,13 @@ func (p *Proxy) fail(x *exchange, f *failure) {
 	if x.gone() && f.err != errBodyLate && f.err != errBodyLarge {
 		return
 	}
-	// A body that was not read to its end cannot be told from the next request.
-	closing := x.body != nil && !x.body.finish()
 	switch f.kind {
 	case failedDial, failedFull:
 		p.stats.own(ownConnectFailed)
-		x.answer(http.StatusServiceUnavailable, sayNoWorker, closing)
+		x.answer(http.StatusServiceUnavailable, sayNoWorker, false)
 	case failedLate:
 		p.stats.own(ownTimeout)
-		x.answer(http.StatusGatewayTimeout, sayLate, closing)
+		x.answer(http.StatusGatewayTimeout, sayLate, false)
 	case failedBody:
 		switch f.err {
 		case errBodyLarge:
@@ -119,6 +120,6 @@ func (p *Proxy) fail(x *exchange, f *failure) {
 		x.answer(http.StatusRequestHeaderFieldsTooLarge, "Too many header lines.", true)
 	default:
 		p.stats.own(ownConnectFailed)
-		x.answer(http.StatusBadGateway, sayBroken, closing)
+		x.answer(http.StatusBadGateway, sayBroken, false)
 	}
 }

@@ -20,6 +20,13 @@ var (
 // rateGrace is how long a body may be slower than traffic.body_min_rate.
 const rateGrace = 5 * time.Second
 
+// What is left of a body that nobody wants is read for the sake of the next
+// request if it is little and there; else the connection closes (http-notes.md §6).
+const (
+	restMost = 64 << 10
+	restTime = 50 * time.Millisecond
+)
+
 // body reads a client's body for one exchange, within the limits of time, rate
 // and size. One try after another may read it, the next only if the former has
 // not begun to: what was consumed is never sent twice.
@@ -169,6 +176,30 @@ func (b *body) finish() (whole bool) {
 	defer b.mu.Unlock()
 	b.over = true
 	return b.failure == io.EOF
+}
+
+// settle ends all reading and says whether the connection can take another
+// request. HTTP/2 keeps requests apart by itself.
+func (b *body) settle() bool {
+	if b.finish() || b.request.ProtoMajor != 1 {
+		return true
+	}
+	if len(b.request.Header["Expect"]) > 0 {
+		return false // reading would ask the client for it
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failure != nil {
+		return false
+	}
+	b.control.SetReadDeadline(time.Now().Add(restTime))
+	_, err := io.CopyN(io.Discard, b.request.Body, restMost+1)
+	b.control.SetReadDeadline(time.Time{})
+	if err != io.EOF {
+		err = errBodyOver
+	}
+	b.failure = err
+	return err == io.EOF
 }
 
 // whole says whether the body has been read to its end.

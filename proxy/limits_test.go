@@ -183,3 +183,84 @@ func TestReadyPath(t *testing.T) {
 	reasons = []string{"stopping", "cluster not formed"}
 	r.get("/.ready").want(t, 503, "not ready: stopping, cluster not formed\n")
 }
+
+// A client that begins a body and falls silent gets its answer, and does not keep
+// its connection, whatever the answer is.
+func TestBodyNeverComes(t *testing.T) {
+	r := run(t, func(c *Config) {
+		c.Timeouts.Body = 100 * time.Millisecond
+		c.Limits.BodyBytes = 50
+	})
+	w := startWorker(t, nil)
+	w.early = true
+	w.answer = func(c net.Conn, q *received) bool {
+		switch q.target() {
+		case "/half":
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+			return false
+		case "/early":
+			io.WriteString(c, okHead+"ok")
+		}
+		io.Copy(io.Discard, q.r)
+		return false
+	}
+	r.register("w1", w)
+	for _, c := range []struct {
+		name, line string
+		length     int
+		status     int
+	}{
+		{"too slow", "POST /", 40, 408},
+		{"early answer", "POST /early", 40, 200},
+		{"broken answer", "POST /half", 40, 200},
+		{"method", "CONFIG /", 40, 405},
+		{"too large", "POST /", 51, 413},
+		{"malformed", "POST //x", 40, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := dial(t, r.addr)
+			client.send(fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nab", c.line, c.length))
+			a := client.read("POST")
+			if a.StatusCode != c.status || !a.Close {
+				t.Errorf("%s, closes %v", a.Status, a.Close)
+			}
+			if b, err := io.ReadAll(client.r); isTimeout(err) || len(b) > 0 {
+				t.Errorf("the connection stays: %q %v", b, err)
+			}
+		})
+	}
+}
+
+// The rest of a body that nobody reads is not taken for a request; if all of it is
+// there the connection lives on.
+func TestBodyNotWanted(t *testing.T) {
+	const next = "GET /.ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	r := run(t, func(c *Config) { c.ReadyPath = "/.ready" })
+	for _, c := range []struct {
+		name, framing, body string
+		stays               bool
+	}{
+		{"length", "Content-Length: 5\r\n", "hello", true},
+		{"chunks", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", true},
+		{"long", "Content-Length: 70000\r\n", strings.Repeat("x", 70000), false},
+		{"no chunk", "Transfer-Encoding: chunked\r\n", "x\r\n\r\n", false},
+		{"not asked for", "Content-Length: 5\r\nExpect: 100-continue\r\n", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := dial(t, r.addr)
+			client.send("POST /nowhere HTTP/1.1\r\nHost: localhost\r\n" + c.framing + "\r\n" + c.body + next)
+			a := client.read("POST")
+			a.want(t, 404, sayNothing)
+			if a.Close == c.stays {
+				t.Fatalf("closes: %v", a.Close)
+			}
+			if c.stays {
+				client.read("GET").want(t, 200, "ready\n")
+				return
+			}
+			if b, err := io.ReadAll(client.r); isTimeout(err) || len(b) > 0 {
+				t.Errorf("%q %v", b, err)
+			}
+		})
+	}
+}

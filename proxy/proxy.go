@@ -33,6 +33,7 @@ type Proxy struct {
 	served    count         // connections that package http has a goroutine for
 	clients   count         // open client connections
 	idleGrace time.Duration // how long idle connections are left open by Drain
+	linger    time.Duration // how long a client whose body is not wanted may go on sending
 
 	life context.Context // ends when everything is cut: by Run's end, or by Drain's deadline
 	cut  context.CancelFunc
@@ -48,6 +49,10 @@ type Proxy struct {
 // idleGrace is how long idle client connections stay open while draining: a
 // request that is on its way is still answered (http-notes.md §10).
 const idleGrace = 5 * time.Second
+
+// linger is how long the rest of a body is read and dropped before its connection
+// closes: else the client might not get to read the answer (http-notes.md §6).
+const linger = 5 * time.Second
 
 // New makes a Proxy with an empty table: Reset and Apply fill it. It starts
 // nothing; the listeners accept, in the kernel's queue, and wait for Run.
@@ -85,6 +90,7 @@ func New(c Config) (*Proxy, error) {
 		c:         c,
 		log:       c.Log,
 		idleGrace: idleGrace,
+		linger:    linger,
 		followed:  map[fsm.JVMRoute]*target{},
 		overlaid:  map[fsm.JVMRoute]*fsm.State{},
 	}

@@ -63,7 +63,7 @@ func run(t testing.TB, change func(*Config)) *rig {
 	if r.Proxy, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	r.idleGrace = 100 * time.Millisecond
+	r.idleGrace, r.linger = 100*time.Millisecond, 200*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()

@@ -46,11 +46,28 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		balancer: "none",
 	}
 	x.id = requestID(r, x.peer)
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body = &body{request: r, control: x.control, c: &p.c}
+		if r.ProtoMajor == 1 {
+			// Else package http takes the body itself when an answer begins early.
+			x.control.EnableFullDuplex()
+		}
+	}
 	defer p.account(x)
 	defer p.recovered(x)
 	p.serve(x)
 	if x.status == 0 { // the client has gone; package http would say 200
 		panic(http.ErrAbortHandler)
+	}
+	p.leave(x)
+}
+
+// leave bounds what package http does with the rest of a body when its exchange
+// is over: it reads on, so that the client can read the answer, but has no limit
+// of time of its own.
+func (p *Proxy) leave(x *exchange) {
+	if x.body != nil && x.request.ProtoMajor == 1 && !x.body.whole() {
+		x.control.SetReadDeadline(time.Now().Add(p.linger))
 	}
 }
 
@@ -175,11 +192,15 @@ func (p *Proxy) recovered(x *exchange) {
 		p.log.Error("request panicked", "request", x.id, "panic", e, "stack", string(debug.Stack()))
 		if x.status == 0 {
 			x.answer(http.StatusInternalServerError, "Something went wrong here.", true)
+			p.leave(x)
 			return
 		}
 	}
 	if x.client != nil && x.request.ProtoMajor == 1 {
 		reset(x.client.conn) // else a body without a length would look complete
+		if x.body != nil {
+			x.control.SetReadDeadline(time.Unix(1, 0)) // see leave; this is to end now
+		}
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -232,8 +253,7 @@ func (p *Proxy) answerHere(x *exchange) bool {
 			p.badRequest(x)
 			return true
 		}
-		x.writer.Header().Set("Content-Length", "0")
-		x.begin(http.StatusOK)
+		x.plain(http.StatusOK, "")
 		return true
 	}
 	if path, _, _ := strings.Cut(target, "?"); p.c.ReadyPath != "" && path == p.c.ReadyPath {
@@ -247,13 +267,6 @@ func (p *Proxy) answerHere(x *exchange) bool {
 	}
 	x.facts = route.NewFacts(r.Host, path, r.Header["Cookie"])
 	x.upgrade = p.upgradeOf(r)
-	if r.Body != nil && r.Body != http.NoBody {
-		x.body = &body{request: r, control: x.control, c: &p.c}
-		if r.ProtoMajor == 1 {
-			// Else package http takes the body itself when an answer begins early.
-			x.control.EnableFullDuplex()
-		}
-	}
 	return false
 }
 
