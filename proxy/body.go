@@ -37,12 +37,12 @@ type body struct {
 
 	reader atomic.Pointer[tryBody] // the try that has begun to read
 	cut    atomic.Bool             // a read was ended by interrupt
+	over   atomic.Bool             // nobody may read any more
 
 	mu      sync.Mutex // held while reading
 	began   time.Time  // of the first read; zero: untouched
 	n       int64
-	failure error // the client's fault, or io.EOF
-	over    bool
+	failure error       // the client's fault, or io.EOF
 	trailer http.Header // of the try that reads
 }
 
@@ -84,7 +84,7 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 	b := t.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.closed || b.over || t.broken.Load() {
+	if t.closed || t.ended() {
 		return 0, errBodyOver
 	}
 	if b.failure != nil {
@@ -95,7 +95,7 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 	if d := b.c.Timeouts.Body; d > 0 {
 		b.control.SetReadDeadline(now.Add(d))
 	}
-	if t.broken.Load() { // again, since the line above undoes what interrupt did
+	if t.ended() { // again, since the line above undoes what interrupt and finish did
 		b.control.SetReadDeadline(time.Time{})
 		return 0, errBodyOver
 	}
@@ -104,9 +104,9 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 	}
 	n, err := b.request.Body.Read(buf)
 	b.n += int64(n)
-	late := errors.Is(err, os.ErrDeadlineExceeded)
+	late, most := errors.Is(err, os.ErrDeadlineExceeded), b.c.Timeouts.Body
 	switch limit, rate := b.c.Limits.BodyBytes, b.c.BodyMinRate; {
-	case late && time.Since(now) >= b.c.Timeouts.Body:
+	case late && most > 0 && time.Since(now) >= most:
 		err = errBodyLate // before broken: package http has told the transport already
 	case late || err != nil && err != io.EOF && t.broken.Load():
 		err = errBodyOver // by interrupt or finish
@@ -127,6 +127,9 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 	}
 	return n, err
 }
+
+// ended says whether nothing may be read any more. It needs no lock.
+func (t *tryBody) ended() bool { return t.over.Load() || t.broken.Load() }
 
 func (b *body) slow(rate int64) bool {
 	took := time.Since(b.began)
@@ -168,13 +171,13 @@ func (t *tryBody) interrupt() {
 // finish ends all reading and says whether the body was read to its end. It
 // waits for a read that runs: the connection goes back to package http.
 func (b *body) finish() (whole bool) {
+	b.over.Store(true)
 	if !b.mu.TryLock() {
 		b.control.SetReadDeadline(time.Unix(1, 0))
 		b.mu.Lock()
 		b.control.SetReadDeadline(time.Time{})
 	}
 	defer b.mu.Unlock()
-	b.over = true
 	return b.failure == io.EOF
 }
 

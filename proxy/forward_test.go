@@ -437,7 +437,13 @@ func TestExpectContinue(t *testing.T) {
 
 // An answer that comes before the body is done is relayed at once.
 func TestEarlyAnswer(t *testing.T) {
-	r := run(t, nil)
+	for name, limit := range map[string]time.Duration{"body in time": patience, "no limit of time": 0} {
+		t.Run(name, func(t *testing.T) { testEarlyAnswer(t, limit) })
+	}
+}
+
+func testEarlyAnswer(t *testing.T, limit time.Duration) {
+	r := run(t, func(c *Config) { c.Timeouts.Body = limit })
 	w := startWorker(t, nil)
 	w.early = true
 	w.answer = func(c net.Conn, q *received) bool {
