@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,6 +24,17 @@ func (c *Config) startOver() string {
 		return empty + " and, if there are other replicas, with cluster.join: it joins them as a new replica; remove the old one there (quorate replicas remove)"
 	}
 	return empty + ": it joins as a new replica; remove the old one there (quorate replicas remove)"
+}
+
+// unusable adds to an error met at the start what to do about it. What the operating
+// system says (no permission, no space), another process or a newer program is about
+// other things than what is in the data directory.
+func (c *Config) unusable(err error) error {
+	errno, os := errors.AsType[syscall.Errno](err)
+	if errors.Is(err, errInUse) || errors.Is(err, fsm.ErrSchema) || os && errno != syscall.ENOENT {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, c.startOver())
 }
 
 // boot is what a replica knows before raft says anything.
@@ -129,9 +141,9 @@ func bootSnapshot(s *logStore) (boot, error) {
 	}
 	switch {
 	case damage != nil && (begin.Snapshot == "" || log.first > begin.Last+1 || log.last < list[0].Index):
-		return boot{}, fmt.Errorf("%w; the log (%d to %d) does not reach back: start again with an empty data directory", damage, log.first, log.last)
+		return boot{}, fmt.Errorf("%w; the log (%d to %d) does not reach back", damage, log.first, log.last)
 	case !log.empty() && log.first > begin.Last+1:
-		return boot{}, fmt.Errorf("entries %d to %d are neither in a snapshot nor in the log: start again with an empty data directory", begin.Last+1, log.first-1)
+		return boot{}, fmt.Errorf("entries %d to %d are neither in a snapshot nor in the log", begin.Last+1, log.first-1)
 	}
 	return begin, nil
 }

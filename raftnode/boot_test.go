@@ -247,7 +247,7 @@ func TestBootDamagedSnapshot(t *testing.T) {
 			s := openTestStore(t, m.dir)
 			b2, err := bootState(s)
 			if c.fails {
-				if err == nil || !strings.Contains(err.Error(), list[0].ID) || !strings.Contains(err.Error(), "empty data directory") {
+				if err == nil || !strings.Contains(err.Error(), list[0].ID) || !strings.Contains(err.Error(), "does not reach back") {
 					t.Errorf("boot gives %v", err)
 				}
 				return
@@ -259,6 +259,72 @@ func TestBootDamagedSnapshot(t *testing.T) {
 				t.Errorf("from snapshot %s: %d workers missing", b2.Snapshot, n)
 			}
 		})
+	}
+}
+
+// Whatever is damaged, the error says what to do; it does not where nothing is.
+func TestDamageIsAdvised(t *testing.T) {
+	const empty = "start again with an empty data directory"
+	entry := func(data []byte) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			s := openTestStore(t, dir)
+			if err := s.StoreLogs([]*raft.Log{{Index: 1, Term: 1, Type: raft.LogCommand, Data: data}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file := func(name, text string, mode os.FileMode) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	newer := registration("w1", 1)
+	newer.Schema = fsm.SchemaVersion + 1
+	unread, err := fsm.EncodeEntry(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := Config{Name: "lb1"}
+	several := Config{Name: "lb1", Listen: "127.0.0.1:0", Secrets: []Secret{testSecret}, Join: []string{"lb2:7301"}}
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, dir string)
+		config Config
+		says   string // of the error
+		ends   string // "" = no advice
+	}{
+		{"an entry", entry([]byte("garbage")), alone, "boot state: ", empty + ": workers register again, settings and holds are to be made again"},
+		{"an entry, in a cluster", entry([]byte("garbage")), several, "boot state: ", empty + ": it joins as a new replica; remove the old one there (quorate replicas remove)"},
+		{"the log", file("raft/log.db", "garbage", 0o600), several, "log.db: ", "(quorate replicas remove)"},
+		{"replica.json", file("replica.json", "{", 0o600), several, "replica.json: ", "(quorate replicas remove)"},
+		{"the id", file("replica.json", `{"id":"x"}`, 0o600), alone, "replica.json: id ", "to be made again"},
+		{"a newer schema", entry(unread), several, "version", ""},
+		{"a file for a folder", file("raft", "", 0o600), several, "not a directory", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.config.Dir = t.TempDir()
+			c.damage(t, c.config.Dir)
+			_, err := Open(c.config)
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.HasSuffix(err.Error(), c.ends) {
+				t.Fatalf("opened: %v", err)
+			}
+			if c.ends == "" && strings.Contains(err.Error(), empty) {
+				t.Errorf("advice that does not help: %v", err)
+			}
+		})
+	}
+	first := Config{Listen: "127.0.0.1:0"} // of a cluster that grew: with an empty directory it would form another
+	if got := first.startOver(); !strings.Contains(got, "cluster.join") {
+		t.Errorf("the first replica is told: %s", got)
 	}
 }
 

@@ -41,6 +41,9 @@ var (
 	// voter that never answers again.
 	ErrLostIdentity = errors.New("replica.json is gone but the log is there")
 
+	// errInUse: another process has the data directory.
+	errInUse = errors.New("in use")
+
 	// ErrNotAlone: a standalone replica found the log of a cluster of several.
 	ErrNotAlone = errors.New("the log belongs to a cluster of several replicas")
 

@@ -190,7 +190,7 @@ func lockDir(dir string) (*os.File, error) {
 		holder, _ := os.ReadFile(path)
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: in use by process %s", dir, strings.TrimSpace(string(holder)))
+			return nil, fmt.Errorf("%s: %w by process %s", dir, errInUse, strings.TrimSpace(string(holder)))
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

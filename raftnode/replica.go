@@ -168,7 +168,7 @@ func (c *Config) check() error {
 func (r *Replica) open(now time.Time) error {
 	var err error
 	if r.home, err = openHome(r.c.Dir, now); err != nil {
-		return err
+		return r.c.unusable(err)
 	}
 	r.id = r.home.get().ID
 	r.store, err = openStore(storeConfig{
@@ -178,11 +178,11 @@ func (r *Replica) open(now time.Time) error {
 		Fatal:  r.fail,
 	})
 	if err != nil {
-		return err
+		return r.c.unusable(err)
 	}
 	boot, err := bootState(r.store)
 	if err != nil {
-		return err
+		return r.c.unusable(err)
 	}
 	switch {
 	case r.home.get().ClusterID != "" && boot.Last == 0:

@@ -83,7 +83,7 @@ type place struct{ index, term uint64 }
 // openStore opens, or makes, the log and the snapshots below c.Dir. A log that
 // contradicts the newest snapshot is emptied: a crash came between the installation of
 // the snapshot and the deletion of the log.
-func openStore(c storeConfig) (*logStore, error) {
+func openStore(c storeConfig) (_ *logStore, err error) {
 	if c.Retain == 0 {
 		c.Retain = 2
 	}
@@ -105,6 +105,11 @@ func openStore(c storeConfig) (*logStore, error) {
 		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
 	}
 	path := filepath.Join(dir, "log.db")
+	defer func() {
+		if p := recover(); p != nil { // bbolt's word for some kinds of damage
+			err = fmt.Errorf("open %s: %v", path, p)
+		}
+	}()
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
@@ -116,7 +121,7 @@ func openStore(c storeConfig) (*logStore, error) {
 	})
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s: in use by another process", path)
+		return nil, fmt.Errorf("%s: %w by another process", path, errInUse)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
