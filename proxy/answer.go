@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/quorate/quorate/proxy/route"
 )
@@ -55,7 +56,23 @@ func (x *exchange) plain(status int, text string) {
 // begin sends the status; from here on there is no other answer.
 func (x *exchange) begin(status int) {
 	x.status = status
+	x.extendWrite()
 	x.writer.WriteHeader(status)
+}
+
+// extendWrite gives the client time to take what is written next.
+func (x *exchange) extendWrite() {
+	if x.write > 0 {
+		x.control.SetWriteDeadline(time.Now().Add(x.write))
+	}
+}
+
+// written ends what extendWrite began, before a wait for more: package http resets
+// an HTTP/2 stream whose deadline passes though nothing is being written.
+func (x *exchange) written() {
+	if x.write > 0 && x.request.ProtoMajor == 2 {
+		x.control.SetWriteDeadline(time.Time{})
+	}
 }
 
 func (p *Proxy) badRequest(x *exchange) {

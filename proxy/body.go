@@ -119,10 +119,11 @@ func (t *tryBody) Read(buf []byte) (int, error) {
 			b.trailer[k] = b.request.Trailer[k]
 		}
 	}
-	if err != nil {
-		b.failure = err
-		// What follows is waiting for the answer. A deadline that passes then
-		// would look as if the client had gone.
+	b.failure = err
+	if err != nil || b.request.ProtoMajor == 2 {
+		// What follows is waiting, for the answer or for the worker to take more. A
+		// deadline that passes then would look as if the client had gone, and ends
+		// the body of an HTTP/2 stream though nobody reads it.
 		b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -197,8 +197,9 @@ func (w *waiting) informational(code int, from textproto.MIMEHeader) error {
 	saved := maps.Clone(h)
 	clear(h)
 	answerHeaders(h, http.Header(from))
-	w.p.extendWrite(w.x)
+	w.x.extendWrite()
 	w.x.writer.WriteHeader(code)
+	w.x.written()
 	clear(h)
 	maps.Copy(h, saved)
 	return nil
@@ -255,13 +256,14 @@ func (p *Proxy) relay(x *exchange, resp *http.Response, u *upstream, cancel cont
 	for k := range resp.Trailer {
 		h.Add("Trailer", k)
 	}
-	p.extendWrite(x)
 	x.begin(resp.StatusCode)
 	if x.request.Method != http.MethodHead {
 		if resp.ContentLength < 0 {
 			x.control.Flush() // an event stream may have nothing to say yet
 		}
+		x.written()
 		p.copy(x, resp, u, cancel)
+		x.extendWrite() // package http writes the end
 	}
 	for k, v := range resp.Trailer {
 		h[k] = v
@@ -281,7 +283,7 @@ func (p *Proxy) copy(x *exchange, resp *http.Response, u *upstream, cancel conte
 		n, err := resp.Body.Read(buf[:])
 		silence.Stop()
 		if n > 0 {
-			p.extendWrite(x)
+			x.extendWrite()
 			if _, failed := x.writer.Write(buf[:n]); failed != nil {
 				p.abort(x, "client", failed)
 			}
@@ -289,6 +291,7 @@ func (p *Proxy) copy(x *exchange, resp *http.Response, u *upstream, cancel conte
 			if err == nil && left != 0 {
 				x.control.Flush()
 			}
+			x.written()
 		}
 		if err == io.EOF {
 			return
@@ -306,11 +309,4 @@ func (p *Proxy) abort(x *exchange, by string, err error) {
 		x.body.finish()
 	}
 	panic(http.ErrAbortHandler)
-}
-
-// extendWrite gives the client time to take what is written next.
-func (p *Proxy) extendWrite(x *exchange) {
-	if d := p.c.Timeouts.Write; d > 0 {
-		x.control.SetWriteDeadline(time.Now().Add(d))
-	}
 }

@@ -14,6 +14,7 @@ type exchange struct {
 	request *http.Request
 	writer  http.ResponseWriter
 	control *http.ResponseController
+	write   time.Duration // Timeouts.Write
 	client  *client
 	peer    peer
 	id      string
@@ -40,6 +41,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request:  r,
 		writer:   w,
 		control:  http.NewResponseController(w),
+		write:    p.c.Timeouts.Write,
 		client:   clientOf(r),
 		peer:     p.peerOf(r),
 		start:    time.Now(),

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -248,5 +249,41 @@ func TestHTTP2Refuses(t *testing.T) {
 	}
 	if n := len(w.requests()); n != 0 {
 		t.Errorf("%d reached the worker", n)
+	}
+}
+
+// The times of a client are not those of its worker: a pause that the worker makes,
+// in either direction, is none of the client's.
+func TestHTTP2WorkerPauses(t *testing.T) {
+	const limit, size = 250 * time.Millisecond, 20 << 20 // more than the buffers on the way take
+	pause := func() { time.Sleep(limit * 3 / 2) }
+	r, addr, client := runTLS(t, func(c *Config) { c.Timeouts.Write, c.Timeouts.Body = limit, limit })
+	w := startWorker(t, nil)
+	w.early = true
+	w.answer = func(c net.Conn, q *received) bool {
+		pause()
+		if !q.readBody() {
+			return false
+		}
+		io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n")
+		pause()
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+		pause()
+		_, err := io.WriteString(c, "5\r\n done\r\n0\r\n\r\n")
+		return err == nil
+	}
+	r.register("w1", w)
+	req, _ := http.NewRequest("POST", "https://"+addr+"/", bytes.NewReader(make([]byte, size)))
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != 200 || string(b) != "half done" || err != nil {
+		t.Errorf("%s %q %v", resp.Status, b, err)
+	}
+	if n := len(w.requests()[0].body); n != size {
+		t.Errorf("%d bytes arrived", n)
 	}
 }
