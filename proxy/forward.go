@@ -72,7 +72,7 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 	defer u.give()
 
 	out, body := p.outgoing(x, d, u)
-	if limit := p.c.Limits.Headers; limit > 0 && lines(out.Header, body != nil) > limit {
+	if limit := p.c.Limits.Headers; limit > 0 && lines(out) > limit {
 		return &failure{kind: failedLimit}
 	}
 	w := &waiting{p: p, x: x, body: body}
@@ -143,7 +143,7 @@ func (p *Proxy) outgoing(x *exchange, d *route.Decision, u *upstream) (*http.Req
 	}
 	switch out.Method {
 	case "GET", "HEAD", "OPTIONS":
-		out.Body = io.NopCloser(empty{})
+		out.Body = empty{}
 	case "TRACE":
 		out.Close = true
 	}
@@ -154,6 +154,7 @@ func (p *Proxy) outgoing(x *exchange, d *route.Decision, u *upstream) (*http.Req
 type empty struct{}
 
 func (empty) Read([]byte) (int, error) { return 0, io.EOF }
+func (empty) Close() error             { return nil }
 
 // waiting is a request whose answer has not begun.
 type waiting struct {

@@ -172,13 +172,25 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// lines counts header lines as they are sent, Host and framing included.
-func lines(h http.Header, framing bool) int {
+// lines counts a request's header lines as package http sends them: Host, framing
+// and Connection too.
+func lines(out *http.Request) int {
 	n := 1
-	if framing {
+	switch {
+	case out.Body == nil: // length 0 is said of methods that usually have a body
+		if out.Method == "POST" || out.Method == "PUT" || out.Method == "PATCH" {
+			n++
+		}
+	case out.Body != (empty{}):
 		n++
 	}
-	for k, v := range h {
+	if len(out.Trailer) > 0 && out.ContentLength < 0 {
+		n++
+	}
+	if out.Close {
+		n++
+	}
+	for k, v := range out.Header {
 		if k != "User-Agent" || v[0] != "" {
 			n += len(v)
 		}

@@ -32,6 +32,9 @@ func TestLimits(t *testing.T) {
 		// Host, X-Forwarded-For, -Host, -Proto, -Port, -Server and X-Request-Id are lines too.
 		{"headers fit", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(93) + "\r\n", 200, "ok", false, true},
 		{"headers", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(94) + "\r\n", 431, "Too many header lines.", true, false},
+		{"headers of a POST fit", "POST / HTTP/1.1\r\nHost: localhost\r\n" + head(92) + "\r\n", 200, "ok", false, true},
+		{"headers of a POST", "POST / HTTP/1.1\r\nHost: localhost\r\n" + head(93) + "\r\n", 431, "Too many header lines.", true, false},
+		{"headers with trailers", "POST / HTTP/1.1\r\nHost: localhost\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n" + head(92) + "\r\n0\r\nX: 1\r\n\r\n", 431, "Too many header lines.", true, false},
 		{"body fits", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789", 200, "ok", false, true},
 		{"body", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n01234567890", 413, "413 Request Entity Too Large\n\n", true, false},
 		{"body in chunks", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413, "", true, false},
@@ -56,8 +59,12 @@ func TestLimits(t *testing.T) {
 			if a.Close != c.closes {
 				t.Errorf("closes: %v", a.Close)
 			}
-			if got := len(w.requests()) == 1; got != c.reaches {
+			list := w.requests()
+			if got := len(list) == 1; got != c.reaches {
 				t.Errorf("reached the worker: %v", got)
+			}
+			if len(list) > 0 && strings.Count(list[0].head, "\n") > 100 {
+				t.Errorf("the worker got %d lines", strings.Count(list[0].head, "\n"))
 			}
 			if c.status == 405 && a.Header.Get("Allow") != "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" {
 				t.Errorf("Allow: %q", a.Header.Get("Allow"))
@@ -261,6 +268,29 @@ func TestBodyNotWanted(t *testing.T) {
 			if b, err := io.ReadAll(client.r); isTimeout(err) || len(b) > 0 {
 				t.Errorf("%q %v", b, err)
 			}
+		})
+	}
+}
+
+// A limit of 0 is none, and does not make another one smaller.
+func TestNoLimits(t *testing.T) {
+	long := strings.Repeat("x", 2<<20)
+	request := func(line, header string) string {
+		return "GET /" + line + " HTTP/1.1\r\nHost: localhost\r\nX: " + header + "\r\n\r\n"
+	}
+	for _, c := range []struct {
+		name    string
+		limits  Limits
+		request string
+	}{
+		{"line and header", Limits{}, request(long, long)},
+		{"line", Limits{HeaderBytes: 1000}, request(long, "")},
+		{"header", Limits{RequestLineBytes: 1000}, request("", long)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(t, func(conf *Config) { conf.Limits = c.limits })
+			r.register("w1", startWorker(t, say(okHead+"ok")))
+			r.do(c.request).want(t, 200, "ok")
 		})
 	}
 }

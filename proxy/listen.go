@@ -50,7 +50,7 @@ func (p *Proxy) listen(c Listener) {
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            p.c.Timeouts.Header,
 		IdleTimeout:                  p.c.Timeouts.Idle,
-		MaxHeaderBytes:               1 << 20,
+		MaxHeaderBytes:               1 << 30, // as good as no limit
 		Protocols:                    new(http.Protocols),
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: p.c.MaxStreams, MaxReceiveBufferPerConnection: 256 << 10},
 		ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
@@ -66,8 +66,8 @@ func (p *Proxy) listen(c Listener) {
 			return context.WithValue(ctx, clientKey{}, &client{conn: c})
 		},
 	}
-	if h := p.c.Limits.HeaderBytes; h > 0 {
-		s.MaxHeaderBytes = h + p.c.Limits.RequestLineBytes
+	if l := &p.c.Limits; l.HeaderBytes > 0 && l.RequestLineBytes > 0 { // admit holds each of them
+		s.MaxHeaderBytes = l.HeaderBytes + l.RequestLineBytes
 	}
 	if s.HTTP2.MaxConcurrentStreams == 0 {
 		s.HTTP2.MaxConcurrentStreams = 1 << 30
