@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +114,9 @@ func (p *Proxy) outgoing(x *exchange, d *route.Decision, u *upstream) (*http.Req
 	if d.Strip {
 		var cookies []string
 		target, cookies = route.StripSession(&x.facts.Path, x.facts.Cookies, d.Policy)
+		if strings.HasPrefix(target, "//") { // of "/;id/x": package http would send "http://x"
+			target = "/" + strings.TrimLeft(target, "/")
+		}
 		delete(header, "Cookie")
 		if len(cookies) > 0 {
 			header["Cookie"] = cookies

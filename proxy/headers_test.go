@@ -67,4 +67,8 @@ func TestStripSession(t *testing.T) {
 	if q.target() != "/a;x=1/b?q" || q.value("Cookie") != "a=1; b=2" {
 		t.Errorf("the worker got %q with cookies %q", q.target(), q.value("Cookie"))
 	}
+	r.get("/;jsessionid=1.w2/evil.example/b?q").want(t, 200, "ok")
+	if q := w.requests()[1]; q.target() != "/evil.example/b?q" {
+		t.Errorf("the worker got %q", q.target())
+	}
 }
