@@ -43,8 +43,7 @@ func TestCheckContainers(t *testing.T) {
 	}
 	rows.add("builder image "+base, "%s", how)
 
-	p := &project{t: t, name: fmt.Sprintf("quorate-check-%d", os.Getpid()), traffic: map[string]string{}}
-	p.choosePorts()
+	p := &project{t: t, name: fmt.Sprintf("quorate-check-%d", os.Getpid()), file: filepath.Join(root, "docker-compose.yml"), traffic: map[string]string{}}
 	clean := sync.OnceFunc(func() {
 		p.compose("down", "-v", "--timeout", "5")
 		removeImages(t, before, base, made, mine)
@@ -60,6 +59,7 @@ func TestCheckContainers(t *testing.T) {
 	rows.add("the image", "%s", inspectImage(t))
 	rows.add("docker run quorate", "%s", runAlone(t))
 
+	p.choosePorts()
 	began = time.Now()
 	p.must("up", "-d")
 	replicas := []string{"lb1", "lb2", "lb3"}
@@ -262,7 +262,6 @@ type project struct {
 // the file are taken.
 func (p *project) choosePorts() {
 	p.t.Helper()
-	p.file = filepath.Join(root, "docker-compose.yml")
 	b, err := os.ReadFile(p.file)
 	if err != nil {
 		p.t.Fatal(err)
