@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -17,17 +18,23 @@ type pauses struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	tick  time.Time // the last one
+	tick  time.Time // the last one; zero before run
 	pause time.Time // when the last pause was noticed
+	woke  time.Time // when the last one of longPause or more was
 }
 
+// longPause is time enough for the others to elect a leader, and for what this replica
+// knows of them to be out of date.
+const longPause = time.Second
+
 func newPauses(lease time.Duration) *pauses {
-	p := &pauses{every: 50 * time.Millisecond, late: lease / 2, now: time.Now}
-	p.tick = p.now()
-	return p
+	return &pauses{every: 50 * time.Millisecond, late: lease / 2, now: time.Now}
 }
 
 func (p *pauses) run(ctx context.Context) {
+	p.mu.Lock()
+	p.tick = p.now()
+	p.mu.Unlock()
 	t := time.NewTicker(p.every)
 	defer t.Stop()
 	for {
@@ -46,11 +53,29 @@ func (p *pauses) run(ctx context.Context) {
 // look notes a pause: also one whose late tick has not come yet. Both clocks count: the
 // monotonic one may stand still while a machine sleeps.
 func (p *pauses) look() {
+	if p.tick.IsZero() {
+		return
+	}
 	now := p.now()
-	if max(now.Sub(p.tick), now.Round(0).Sub(p.tick.Round(0))) > p.every+p.late {
+	gap := max(now.Sub(p.tick), now.Round(0).Sub(p.tick.Round(0)))
+	if gap >= longPause {
+		p.woke = now
+	}
+	if gap > p.every+p.late {
 		p.pause = now
 		p.tick = now
 	}
+}
+
+// awake is how long this process has run since its last long pause, for ever without one.
+func (p *pauses) awake() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.look()
+	if p.woke.IsZero() {
+		return math.MaxInt64
+	}
+	return p.now().Sub(p.woke)
 }
 
 // since reports whether this process was stopped at some moment after t.

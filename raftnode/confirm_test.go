@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,39 @@ func TestConfirmationAfterPause(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAwake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPauses(testLease)
+		var jump atomic.Int64
+		p.now = func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }
+		time.Sleep(time.Minute)
+		if got := p.awake(); got != math.MaxInt64 {
+			t.Errorf("before it runs: %v", got)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { p.run(ctx) })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		jump.Add(int64(longPause / 2))
+		if got := p.awake(); got != math.MaxInt64 {
+			t.Errorf("after a short pause: %v", got)
+		}
+		jump.Add(int64(longPause))
+		if got := p.awake(); got != 0 {
+			t.Errorf("just after a long pause: %v", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		jump.Add(int64(longPause / 2))
+		if got := p.awake(); got != time.Second+longPause/2 {
+			t.Errorf("after a short pause later on: %v", got)
+		}
+		end()
+		all.Wait()
+	})
 }
 
 // The question was out when the process was stopped: its answer proves nothing.

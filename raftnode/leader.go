@@ -97,12 +97,13 @@ func (w *leaderWatch) reached(id string) {
 
 // hopeless reports that no election that would help can be running: there has been no
 // leader that answers for noLeaderFor, or there is none and too few voters are there
-// to elect one.
-func (w *leaderWatch) hopeless(now time.Time, mayElect func(time.Time) bool) bool {
+// to elect one. Both count from when this process was last awake: what it knew before a
+// pause says nothing of now.
+func (w *leaderWatch) hopeless(now time.Time, awake time.Duration, mayElect func(time.Time) bool) bool {
 	w.mu.Lock()
 	id, lost := w.now.id, w.lost
 	w.mu.Unlock()
-	if lost.IsZero() {
+	if lost.IsZero() || awake < noLeaderFor {
 		return false
 	}
 	return now.Sub(lost) >= noLeaderFor || id == "" && !mayElect(now)

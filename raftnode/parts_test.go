@@ -101,13 +101,19 @@ func TestHopeless(t *testing.T) {
 	w := newLeaderWatch(start)
 	check := func(what string, d time.Duration, elect func(time.Time) bool, want bool) {
 		t.Helper()
-		if got := w.hopeless(at(d), elect); got != want {
+		if got := w.hopeless(at(d), time.Hour, elect); got != want {
 			t.Errorf("%s: %v", what, got)
 		}
 	}
 	check("started, an election can run", time.Second, yes, false)
 	check("started alone", time.Millisecond, no, true)
 	check("no leader for long", noLeaderFor, yes, true)
+	if w.hopeless(at(time.Hour), noLeaderFor-1, no) {
+		t.Error("just after a pause nothing of before counts")
+	}
+	if !w.hopeless(at(time.Hour), noLeaderFor, no) {
+		t.Error("long after a pause it counts again")
+	}
 
 	while := w.view().while
 	w.set("a", at(0))

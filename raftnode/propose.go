@@ -16,7 +16,7 @@ const defaultBudget = 5 * time.Second
 
 // noLeaderFor is how long a replica waits for an election. One that has known no
 // leader for longer answers at once: workers send to all replicas in turn, and a slow
-// one delays their STOPs to the others.
+// one delays their STOPs to the others. The time a process was stopped does not count.
 const noLeaderFor = 3 * time.Second
 
 // Propose has cmd committed and applied, and returns what it did and the index it did
@@ -114,7 +114,7 @@ func (r *Replica) retry(ctx context.Context, attempt func(ctx context.Context, a
 		if r.done.Err() != nil {
 			return giveUp(again, ErrStopped)
 		}
-		if r.leader.hopeless(time.Now(), r.mayElect) {
+		if r.leader.hopeless(time.Now(), r.pauses.awake(), r.mayElect) {
 			return giveUp(again, ErrNoLeader)
 		}
 		if ctx.Err() != nil {

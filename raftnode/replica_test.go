@@ -341,7 +341,26 @@ func TestAloneAfterRestart(t *testing.T) {
 			gone := slices.DeleteFunc([]string{"lb1", "lb2", "lb3"}, func(n string) bool { return n == name })
 			return slices.Equal(codes, []string{"no_leader ", "replica_unreachable " + gone[0], "replica_unreachable " + gone[1]})
 		})
+		if name == "lb3" {
+			waitsAfterPause(t, r)
+		}
 		c.stop(r)
+	}
+}
+
+// waitsAfterPause: r, which answers at once for want of a leader, is stopped and goes on.
+// What it knew before is no reason not to wait for the leader of now.
+func waitsAfterPause(t *testing.T, r *testReplica) {
+	t.Helper()
+	r.pauses.mu.Lock()
+	r.pauses.tick = r.pauses.tick.Add(-5 * time.Second)
+	r.pauses.mu.Unlock()
+	const budget = 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(context.Background(), budget)
+	defer cancel()
+	start := time.Now()
+	if _, err := r.Read(ctx); !errors.Is(err, ErrNoLeader) || time.Since(start) < budget {
+		t.Errorf("read after a pause: %v after %v, of %v", err, time.Since(start), budget)
 	}
 }
 
