@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/fsm"
 )
 
 // A stop under load: whoever has a connection gets an answer, and is told that it
@@ -168,4 +170,21 @@ func TestDrainWithoutRun(t *testing.T) {
 		c.Close()
 		t.Error("still listens")
 	}
+}
+
+// A request that waits for a worker (WaitWorker) ends with this replica, even one
+// whose body keeps package http from noticing.
+func TestStopEndsWaiting(t *testing.T) {
+	r := run(t, nil)
+	r.register("w1", startWorker(t, named("w1")), func(n *fsm.NodeConfig) { n.WaitWorker = 600 })
+	r.load("w1", -1)
+	c := dial(t, r.addr)
+	c.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+	eventually(t, "the request waits", func() bool { return r.Stats().InFlight == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Drain(ctx); err == nil {
+		t.Error("nothing was left to drain")
+	}
+	r.stop()
 }

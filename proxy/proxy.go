@@ -128,13 +128,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.stopWatching()
 	p.cut()
-	for _, s := range p.servers {
-		s.Close()
-	}
+	cancel()
+	p.closeServers()
+	p.watchers.Wait()
+	p.closeServers() // again: of what was accepted meanwhile
 	p.exchanges.wait(context.Background())
 	p.served.wait(context.Background())
-	cancel()
-	p.watchers.Wait()
 	p.probes.wait(context.Background())
 	p.targets.Range(func(_, t any) bool {
 		t.(*target).retire()
@@ -169,12 +168,17 @@ func (p *Proxy) Drain(ctx context.Context) error {
 	if err := p.exchanges.wait(ctx); err != nil {
 		left := p.exchanges.value()
 		p.cut()
-		for _, s := range p.servers {
-			s.Close()
-		}
+		p.closeServers()
 		return fmt.Errorf("drain with %d requests left: %w", left, err)
 	}
 	return nil
+}
+
+// closeServers closes the listeners and all connections but those of tunnels.
+func (p *Proxy) closeServers() {
+	for _, s := range p.servers {
+		s.Close()
+	}
 }
 
 // recalculate closes the intervals of the election formula.

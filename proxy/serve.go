@@ -139,6 +139,8 @@ func (p *Proxy) decide(x *exchange) route.Decision {
 			return d
 		case <-x.request.Context().Done():
 			return d
+		case <-p.life.Done():
+			return d
 		}
 	}
 }
