@@ -40,6 +40,11 @@ type linkConfig struct {
 	// Admit may refuse a caller, with ErrRemoved or ErrNameTaken. Default: all are welcome.
 	Admit func(Hello) error
 
+	// Refused is told of a caller whose connection one of the two sides refused for a
+	// reason that will not go away (isRefusal). Of one refused by TLS only the host is
+	// known, as Address. Optional.
+	Refused func(Hello, error)
+
 	Log *slog.Logger // default: discard
 }
 
@@ -78,6 +83,9 @@ func openLink(c linkConfig) (*link, error) {
 	}
 	if c.Admit == nil {
 		c.Admit = func(Hello) error { return nil }
+	}
+	if c.Refused == nil {
+		c.Refused = func(Hello, error) {}
 	}
 	if c.Lookup == nil {
 		c.Lookup = func(string) (string, bool) { return "", false }
@@ -183,30 +191,39 @@ func (l *link) accept() {
 		}
 		l.running.Go(func() {
 			defer func() { <-l.handshakes }()
-			if err := l.welcome(raw); err != nil {
-				l.log.Debug("cluster connection refused", "source", raw.RemoteAddr().String(), "error", err)
+			theirs, err := l.welcome(raw)
+			if err == nil {
+				return
+			}
+			l.log.Debug("cluster connection refused", "source", raw.RemoteAddr().String(), "error", err)
+			if isRefusal(err) {
+				if theirs.Address == "" {
+					theirs.Address, _, _ = net.SplitHostPort(raw.RemoteAddr().String())
+				}
+				l.config.Refused(theirs, err)
 			}
 		})
 	}
 }
 
-// welcome takes an accepted connection through TLS and hello to whom it is for.
-func (l *link) welcome(raw net.Conn) error {
+// welcome takes an accepted connection through TLS and hello to whom it is for. It
+// returns who called, as far as that was told.
+func (l *link) welcome(raw net.Conn) (Hello, error) {
 	w, err := l.peers.wire(raw)
 	if err != nil {
-		return err
+		return Hello{}, err
 	}
 	conn := tls.Server(w, l.config.Creds.config(protoRaft, protoAPI))
 	conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := conn.HandshakeContext(l.ctx); err != nil {
 		linger(w)
-		return l.config.Creds.explain(err)
+		return Hello{}, l.config.Creds.explain(err)
 	}
 	state := conn.ConnectionState()
 	proto := state.NegotiatedProtocol
 	if proto == "" {
 		w.Close()
-		return errors.New("no ALPN protocol")
+		return Hello{}, errors.New("no ALPN protocol")
 	}
 	theirs, err := exchange(conn, l.self(), func(theirs Hello) error {
 		if theirs.ID == l.id && theirs.Start != l.start {
@@ -222,7 +239,7 @@ func (l *link) welcome(raw net.Conn) error {
 	})
 	if err != nil {
 		w.Close()
-		return l.told(err)
+		return theirs, l.told(err)
 	}
 	conn.SetDeadline(time.Time{})
 	l.peers.seen(theirs, "")
@@ -231,7 +248,7 @@ func (l *link) welcome(raw net.Conn) error {
 	} else {
 		l.api.hand(conn)
 	}
-	return nil
+	return theirs, nil
 }
 
 // dial opens a connection to addr for proto. want is the id that must answer there, or
@@ -298,7 +315,7 @@ func (l *link) judge(state tls.ConnectionState, theirs Hello) error {
 	}
 	mine := l.self()
 	if mine.ClusterID != "" && theirs.ClusterID != "" && mine.ClusterID != theirs.ClusterID {
-		return fmt.Errorf("%w: %s is of cluster %s, %s of %s", ErrWrongCluster, mine.Name, mine.ClusterID, theirs.Name, theirs.ClusterID)
+		return otherCluster(mine.Name, mine.ClusterID, theirs.Name, theirs.ClusterID)
 	}
 	return nil
 }

@@ -31,6 +31,11 @@ var (
 	ErrRemoved = errors.New("removed from the cluster")
 )
 
+// otherCluster is ErrWrongCluster with who is of which.
+func otherCluster(mine, myCluster, theirs, theirCluster string) error {
+	return fmt.Errorf("%w: %s is of cluster %s, %s of %s", ErrWrongCluster, mine, myCluster, theirs, theirCluster)
+}
+
 // ErrUnreachable: no connection, so nothing was sent. It wraps the cause.
 var ErrUnreachable = errors.New("unreachable")
 

@@ -22,7 +22,7 @@ type testLink struct {
 	*link
 	stop func() error // ends it; returns what Run said
 	done chan struct{}
-	log  *refusals
+	log  *logged
 }
 
 func startLink(t *testing.T, id string, change func(*linkConfig)) *testLink {
@@ -31,7 +31,7 @@ func startLink(t *testing.T, id string, change func(*linkConfig)) *testLink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := new(refusals)
+	log := new(logged)
 	c := linkConfig{
 		Self:    func() Hello { return Hello{ID: id, Name: "name-" + id, Version: "0.1.0", Schema: 1} },
 		Listen:  "127.0.0.1:0",
@@ -105,16 +105,16 @@ func at(l *testLink) func(string) (string, bool) {
 	return func(string) (string, bool) { return l.Addr().String(), true }
 }
 
-// refusals keeps the errors a link logged.
-type refusals struct {
+// logged keeps the errors a link logged.
+type logged struct {
 	mu   sync.Mutex
 	errs []error
 }
 
-func (r *refusals) Enabled(context.Context, slog.Level) bool { return true }
-func (r *refusals) WithAttrs([]slog.Attr) slog.Handler       { return r }
-func (r *refusals) WithGroup(string) slog.Handler            { return r }
-func (r *refusals) Handle(_ context.Context, rec slog.Record) error {
+func (r *logged) Enabled(context.Context, slog.Level) bool { return true }
+func (r *logged) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *logged) WithGroup(string) slog.Handler            { return r }
+func (r *logged) Handle(_ context.Context, rec slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec.Attrs(func(a slog.Attr) bool {
@@ -126,7 +126,7 @@ func (r *refusals) Handle(_ context.Context, rec slog.Record) error {
 	return nil
 }
 
-func (r *refusals) has(want error) bool {
+func (r *logged) has(want error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, err := range r.errs {

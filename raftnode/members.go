@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,9 +14,8 @@ import (
 // makes at most one change at a time, so that each is judged by what the last one made.
 func (l *leadership) manage() {
 	caught := make(map[string]int) // looks in a row at which a non-voter was up to date
-	refused := make(map[string]time.Time)
 	for {
-		if change := l.next(time.Now(), caught, refused); change != nil {
+		if change := l.next(time.Now(), caught); change != nil {
 			if err := change(); err != nil && l.ctx.Err() == nil {
 				l.r.log.Debug("membership not changed", "error", err)
 			}
@@ -28,7 +28,7 @@ func (l *leadership) manage() {
 }
 
 // next is the change the cluster needs most, nil if none.
-func (l *leadership) next(now time.Time, caught map[string]int, refused map[string]time.Time) func() error {
+func (l *leadership) next(now time.Time, caught map[string]int) func() error {
 	r := l.r
 	s := r.machine.Committed()
 	servers := r.servers()
@@ -57,11 +57,8 @@ func (l *leadership) next(now time.Time, caught map[string]int, refused map[stri
 		if member[p.id] || !p.reachable(now) || p.report.ID != p.id || p.report.Stopping {
 			continue
 		}
-		if why := r.unwelcome(p, s.State, now); why != "" {
-			if now.Sub(refused[p.id]) >= tellEvery {
-				refused[p.id] = now
-				r.log.Warn("replica refused", "name", p.name, "id", p.id, "address", p.address, "why", why)
-			}
+		if err := r.unwelcome(p, s.State, now); err != nil {
+			r.refuse(p.id, p.name, p.address, err)
 			continue
 		}
 		id := raft.ServerID(p.id)
@@ -72,26 +69,26 @@ func (l *leadership) next(now time.Time, caught map[string]int, refused map[stri
 
 // unwelcome says why a live replica that is no member must not become one. That TLS
 // took it and it told its own id is settled: its report came over the cluster connection.
-func (r *Replica) unwelcome(p contact, s *fsm.State, now time.Time) string {
+func (r *Replica) unwelcome(p contact, s *fsm.State, now time.Time) error {
 	switch {
 	case s.Barred(p.id):
-		return "removed from this cluster: delete its data directory to bring it back"
+		return fmt.Errorf("%w: delete its data directory to bring it back", ErrRemoved)
 	case p.report.ClusterID != "" && p.report.ClusterID != s.ClusterID():
-		return "belongs to another cluster"
+		return otherCluster(r.c.Name, s.ClusterID(), p.name, p.report.ClusterID)
 	case p.report.Promise != nil && p.report.Promise.ClusterID != s.ClusterID():
-		return "promised itself to other replicas"
+		return errors.New("promised itself to other replicas")
 	case p.report.Schema < s.Schema():
-		return fmt.Sprintf("its program reads entries up to version %d, the cluster writes %d", p.report.Schema, s.Schema())
+		return fmt.Errorf("its program reads entries up to version %d, the cluster writes %d", p.report.Schema, s.Schema())
 	case p.name == r.c.Name:
-		return "its name is taken by " + r.id
+		return fmt.Errorf("replica.name: %s is %w (%s)", p.name, ErrNameTaken, r.listening)
 	}
 	for _, m := range r.servers() {
 		q, _ := r.roster.copy(string(m.ID))
 		if string(m.ID) != r.id && q.name == p.name && q.reachable(now) {
-			return "its name is taken by " + q.id
+			return fmt.Errorf("replica.name: %s is %w (%s)", p.name, ErrNameTaken, q.address)
 		}
 	}
-	return ""
+	return nil
 }
 
 // upToDate reports whether a non-voter is there and has what the cluster had a moment ago.

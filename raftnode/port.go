@@ -28,8 +28,9 @@ func (r *Replica) openPort() error {
 			addr := r.address(id)
 			return addr, addr != ""
 		},
-		Admit: r.admit,
-		Log:   r.log,
+		Admit:   r.admit,
+		Refused: func(h Hello, err error) { r.refuse(h.ID, h.Name, h.Address, err) },
+		Log:     r.log,
 	})
 	if err != nil {
 		return err

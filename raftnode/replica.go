@@ -81,6 +81,7 @@ type Replica struct {
 	resigned atomic.Bool   // it does not want to lead any more
 	handing  atomic.Int32  // attempts to hand leadership over that are under way
 	problems problems
+	refused  refused
 	behind   atomic.Pointer[time.Time] // since when this replica trails the others; nil: it does not
 
 	running atomic.Bool

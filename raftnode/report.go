@@ -277,6 +277,9 @@ func (r *Replica) ask(ctx context.Context, id string, mine Report) {
 		// This replica stops, or the caller had enough: nothing is known of the other.
 	default:
 		r.roster.failed(id, r.plain(id, err), now)
+		if dial, ok := errors.AsType[*dialError](err); ok && isRefusal(err) {
+			r.refuse(id, r.nameOf(id), dial.addr, dial)
+		}
 		if refused, ok := errors.AsType[*refusedError](err); ok && errors.Is(err, ErrNameTaken) {
 			r.fail(refused) // by the one that bears it: this replica is the later one
 		}

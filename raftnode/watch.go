@@ -30,6 +30,7 @@ func (r *Replica) watchPeers(w *watcher, now time.Time) {
 	r.watchMembers(w, now)
 	r.watchReach(w, now)
 	r.watchIndexes(w, now)
+	r.watchHints()
 	r.remember()
 	hinted := make(map[string]bool)
 	for _, h := range r.hints() {
