@@ -43,7 +43,11 @@ func (r *Replica) beFormed(ctx context.Context) {
 		why := r.tryForm(ctx, &f)
 		if why != nil && time.Since(f.told) >= tellEvery && time.Since(r.started) >= time.Second {
 			f.told = time.Now()
-			r.log.Info("waiting for replicas", "have", why.have, "want", r.c.BootstrapExpect, "seeds", r.c.Join, "why", why.Error())
+			reason := why.Error()
+			if trouble := r.trouble(f.told); trouble != "" {
+				reason += "; " + trouble
+			}
+			r.log.Info("waiting for replicas", "have", why.have, "want", r.c.BootstrapExpect, "seeds", r.c.Join, "why", reason)
 		}
 		select {
 		case <-ctx.Done():

@@ -116,3 +116,30 @@ func TestCallFromAnotherCluster(t *testing.T) {
 		}
 	}
 }
+
+// What a replica that waits knows of the others, whoever of them called.
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, nil)
+	r := c.open("lb1")
+	defer r.Close()
+	now := time.Now()
+	if got := r.trouble(now); got != "" {
+		t.Errorf("of nobody: %q", got)
+	}
+	r.roster.heard(Report{ID: "2", Name: "lb2"}, now)
+	r.roster.answered("2", now)
+	r.roster.failed("3", "10.0.0.13:7300: connection refused", now)
+	r.refuse("3", "lb3", "10.0.0.13:7300", ErrWrongCluster)
+	r.refuse("", "", "10.0.0.14", ErrWrongSecret)
+	want := "10.0.0.14: " + ErrWrongSecret.Error() + "; 3: 10.0.0.13:7300: connection refused"
+	if got := r.trouble(now); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for i := range 9 {
+		r.roster.failed(fmt.Sprint(i), "x", now)
+	}
+	if got := r.trouble(now); strings.Count(got, ";") != maxTrouble-1 {
+		t.Errorf("of many: %s", got)
+	}
+}

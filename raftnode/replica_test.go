@@ -441,6 +441,14 @@ func TestOtherSecretIsRefused(t *testing.T) {
 		p, _ := stranger.roster.copy(trio[0].ID())
 		return strings.HasSuffix(p.err, ErrWrongSecret.Error())
 	})
+	soon(t, "it says so while it waits", func() bool {
+		return slices.ContainsFunc(stranger.lines("INFO waiting for replicas"), func(line string) bool {
+			return strings.Contains(line, "; lb1: "+trio[0].Address()+": "+ErrWrongSecret.Error())
+		})
+	})
+	soon(t, "those who refused it tell of it", func() bool {
+		return len(trio[0].lines("WARN replica refused name= id= address=127.0.0.1 error="+ErrWrongSecret.Error())) == 1
+	})
 	if n := len(trio[0].Members()); n != 3 || stranger.ClusterID() != "" {
 		t.Errorf("%d members, stranger of cluster %q", n, stranger.ClusterID())
 	}
