@@ -14,11 +14,13 @@ import (
 	"time"
 )
 
-// A draining listener closes when its accept queue has been empty for queueLook:
-// the kernel resets what it still holds. Where clients never cease to come it
-// closes after queueMost all the same.
+// A draining listener closes when its accept queue is empty: the kernel resets what
+// it still holds. Nothing has come for queueLook; but on a busy machine a deadline
+// is heard of before a connection, so a last look follows, which ends at once.
+// Where clients never cease to come it closes after queueMost all the same.
 const (
 	queueLook = 2 * time.Millisecond
+	queueLast = 100 * time.Microsecond
 	queueMost = time.Second
 )
 
@@ -122,25 +124,23 @@ func (l *listener) drain() {
 // Accept takes the next connection. While draining it takes what is queued, then
 // closes.
 func (l *listener) Accept() (net.Conn, error) {
+	wait := queueLook
 	for {
+		draining := l.p.draining.Load()
+		if draining && !l.look(wait) {
+			l.Close()
+			return nil, net.ErrClosed
+		}
 		c, err := l.Listener.Accept()
-		if l.p.draining.Load() {
-			late := errors.Is(err, os.ErrDeadlineExceeded)
-			first := l.ends.IsZero()
-			if first {
-				l.ends = time.Now().Add(queueMost)
-			}
-			if late && !first || time.Now().After(l.ends) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if draining && wait == queueLast {
 				l.Close()
-				if err != nil {
-					return nil, net.ErrClosed
-				}
-			} else if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
-				d.SetDeadline(time.Now().Add(queueLook))
+				return nil, net.ErrClosed
 			}
-			if late {
-				continue
+			if draining {
+				wait = queueLast
 			}
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -162,6 +162,16 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		return counted, nil
 	}
+}
+
+// look gives the next Accept its time; false: draining has lasted queueMost.
+func (l *listener) look(wait time.Duration) bool {
+	now := time.Now()
+	if l.ends.IsZero() {
+		l.ends = now.Add(queueMost)
+	}
+	d, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	return ok && d.SetDeadline(now.Add(wait)) == nil && now.Before(l.ends)
 }
 
 func (l *listener) Close() error {
