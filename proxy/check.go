@@ -68,7 +68,7 @@ func validHost(s string) bool {
 	if host == "" {
 		return false
 	}
-	if len(s) > 0 && s[len(s)-1] == ':' && port == "" {
+	if s[len(s)-1] == ':' {
 		return false
 	}
 	if port != "" {
@@ -85,7 +85,7 @@ func originForm(r *http.Request) string {
 		return t
 	}
 	scheme, rest, ok := strings.Cut(t, "://")
-	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || strings.ContainsAny(rest[:authorityEnd(rest)], "@") {
+	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || strings.Contains(rest[:authorityEnd(rest)], "@") {
 		return t // refused by its first byte
 	}
 	rest = rest[authorityEnd(rest):]

@@ -85,10 +85,10 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 	}
 	defer resp.Body.Close()
 	p.answers(t)
-	if resp.StatusCode < 200 && (x.upgrade == "" || !names(resp, x.upgrade)) || resp.StatusCode > 999 {
+	if resp.StatusCode < 200 && (x.upgrade == "" || !names(resp, x.upgrade)) {
 		return &failure{kind: failedAnswer, err: errors.New("status " + resp.Status + " out of place")}
 	}
-	t.requests[resp.StatusCode/100%6].Add(1)
+	t.requests[class(resp.StatusCode)].Add(1)
 	if d.Changed {
 		x.moved = true
 	}

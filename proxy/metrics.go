@@ -36,7 +36,10 @@ const (
 	ownConnectFailed = "connect_failed"
 )
 
-var codes = [6]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
+var codes = [6]string{1: "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// class is the index in codes of a status; what is above 599 counts as 5xx.
+func class(status int) int { return min(status/100, 5) }
 
 // stats is what the exchanges count.
 type stats struct {
@@ -51,7 +54,7 @@ type stats struct {
 	moved    prometheus.Counter
 }
 
-func newStats(*Proxy) *stats {
+func newStats() *stats {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorate_" + name, Help: help}, labels)
 	}
@@ -79,12 +82,11 @@ func (p *Proxy) account(x *exchange) {
 	if status == 0 {
 		status = 499 // the client has gone
 	}
-	class := min(status/100, 5)
-	s := p.stats
-	s.class[class].Add(1)
-	s.requests.WithLabelValues(x.balancer, codes[class]).Inc()
+	s, code := p.stats, class(status)
+	s.class[code].Add(1)
+	s.requests.WithLabelValues(x.balancer, codes[code]).Inc()
 	if x.status != http.StatusSwitchingProtocols {
-		s.duration.WithLabelValues(x.balancer, codes[class]).Observe(time.Since(x.start).Seconds())
+		s.duration.WithLabelValues(x.balancer, codes[code]).Observe(time.Since(x.start).Seconds())
 	}
 	if x.moved {
 		s.moved.Inc()

@@ -95,7 +95,7 @@ func New(c Config) (*Proxy, error) {
 		overlaid:  map[fsm.JVMRoute]*fsm.State{},
 	}
 	p.life, p.cut = context.WithCancel(context.Background())
-	p.stats = newStats(p)
+	p.stats = newStats()
 	p.table.Store(route.Compile(fsm.New(), route.Options{Carries: carries}))
 	for _, l := range c.Listeners {
 		p.listen(l)

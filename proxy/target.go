@@ -25,7 +25,7 @@ type target struct {
 	stop  func()     // ends watching
 
 	sent, received  atomic.Int64     // bytes
-	requests        [6]atomic.Uint64 // answers by class; 0: none
+	requests        [6]atomic.Uint64 // answers by class
 	connectFailures atomic.Uint64
 	answers         atomic.Uint64 // how many durations are summed
 	duration        atomic.Int64  // ns

@@ -50,7 +50,7 @@ func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
 	switch {
 	case idle == 0:
 		idle = -1 // http.Transport's word for none
-	case idle < 0 || u.slots != nil && idle > conf.MaxConnections:
+	case idle < 0: // all
 		idle = max(conf.MaxConnections, 1024)
 	}
 	idleTimeout := conf.IdleTimeout
