@@ -57,6 +57,10 @@ func TestStatusText(t *testing.T) {
 				{Code: "replica_unreachable", Replica: "lb3", Detail: "10.0.0.13:7300: timeout", Since: ago(160 * time.Second)},
 			}
 		},
+		"election": func(s *admin.Status) {
+			s.Cluster.Leader, s.Cluster.Healthy, s.Cluster.LeaderSince = "", false, nil
+			s.Problems = []admin.Problem{{Code: "no_leader", Since: ago(400 * time.Millisecond)}}
+		},
 		"standalone": func(s *admin.Status) {
 			s.Cluster.Leader, s.Cluster.Voters, s.Cluster.WantedVoters, s.Cluster.FailureTolerance = "lb1", 1, 1, 0
 			s.Replica.Addresses.Cluster = ""

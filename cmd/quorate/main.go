@@ -26,6 +26,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := rootCommand(g)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") { // cobra's own, with what is near
+		text, near, ok := strings.Cut(strings.Join(strings.Fields(err.Error()), " "), " Did you mean this? ")
+		if ok {
+			text += "; did you mean " + near + "?"
+		}
+		err = usageError{errors.New(text)}
+	}
 	code := exitCode(err)
 	var silent exit
 	var usage usageError
@@ -102,7 +109,6 @@ func rootCommand(g *globals) *cobra.Command {
 		Short:         "A highly available HTTP load balancer for Tomcat, WildFly and all workers that speak MCMP",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(g.stdout)

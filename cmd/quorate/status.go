@@ -125,6 +125,8 @@ func headline(s *admin.Status, now time.Time, c colour) string {
 	switch {
 	case k.ID == "":
 		return c.red("No quorum") + ": this replica belongs to no cluster yet."
+	case k.Leader == "" && reachable > k.Voters/2:
+		return c.yellow("Degraded") + ": " + fmt.Sprintf("%d of %s, an election is running.", reachable, plural(k.Voters, "voter", "voters"))
 	case k.Leader == "":
 		text := fmt.Sprintf("%s: %d of %s, %d needed. No leader", c.red("No quorum"), reachable, plural(k.Voters, "voter", "voters"), k.Voters/2+1)
 		for _, p := range s.Problems {

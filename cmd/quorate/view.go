@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/admin"
@@ -19,6 +20,10 @@ import (
 
 // status is GET /api/v1/status.
 func (s *server) status() admin.Status {
+	// The others' last word may be a second old, and much is applied in a second.
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	s.replica.Ask(ctx)
+	cancel()
 	k := s.replica.Status()
 	out := admin.Status{
 		Cluster: admin.Cluster{
@@ -153,6 +158,10 @@ func (s *server) workers() admin.Workers {
 		if n.Removed != 0 {
 			continue
 		}
+		run := table.Node(string(n.Route))
+		if run != nil {
+			n = run.Record() // what routes here, even when this replica honours a word that no cluster agreed on
+		}
 		status, why := table.Why(n.Route, now.UnixMilli())
 		w := admin.Worker{
 			Route:        string(n.Route),
@@ -170,7 +179,7 @@ func (s *server) workers() admin.Workers {
 			Reachable:    s.reachable(n.Route, members),
 		}
 		w.Status, w.Why = s.agreed(n, w.Reachable, status, why)
-		if run := table.Node(string(n.Route)); run != nil {
+		if run != nil {
 			w.Elected = run.Elected()
 		}
 		for _, v := range n.VHosts {
@@ -230,11 +239,7 @@ func (s *server) agreed(n *fsm.Node, by map[string]bool, status, why string) (st
 		_, err := s.proxy.Reachable(n.Route)
 		text := "no replica can connect"
 		if err != nil {
-			cause := err.Error()
-			if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
-				cause = "timeout"
-			}
-			text += " (" + cause + ")"
+			text += " (" + causeOf(err) + ")"
 		}
 		if source := n.Source; source != "" && !sameHost(source, n.Config.Host) {
 			text += fmt.Sprintf(". It registered from %s as %s: set the connector's address on the worker", hostOf(source), n.Config.Host)
@@ -244,6 +249,19 @@ func (s *server) agreed(n *fsm.Node, by map[string]bool, status, why string) (st
 	slices.SortFunc(yes, natural)
 	slices.SortFunc(no, natural)
 	return "suspect", fmt.Sprintf("%s cannot connect, %s can", strings.Join(no, ", "), strings.Join(yes, ", "))
+}
+
+// causeOf says what a dial or a probe came to as people say it: ADDR: connection refused.
+func causeOf(err error) string {
+	var op *net.OpError
+	var number syscall.Errno
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
+		return "timeout"
+	case errors.As(err, &op) && op.Addr != nil && errors.As(err, &number):
+		return op.Addr.String() + ": " + number.Error()
+	}
+	return err.Error()
 }
 
 // hostOf is the host of host:port, or all of it.
