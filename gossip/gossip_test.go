@@ -163,7 +163,9 @@ func TestAnotherSecretNeverJoins(t *testing.T) {
 		c.Log = slog.New(slog.NewTextHandler(&logs, nil))
 	})
 	start(t, a)
+	until(t, "a sees itself", sees(a, "a"))
 	start(t, x)
+	until(t, "x sees itself", sees(x, "x"))
 	want := `level=WARN msg="seed refused" seed=` + a.Addr() + ` error="join ` + a.Addr() + `: refused: not the same cluster secret"`
 	until(t, "x says why", func() bool { return strings.Contains(logs.String(), want) })
 	if !sees(a, "a")() || !sees(x, "x")() {
