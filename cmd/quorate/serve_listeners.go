@@ -62,6 +62,9 @@ func (s *server) openTraffic() error {
 		PerWorkerMetrics: s.conf.Metrics.PerWorker,
 		Log:              s.log,
 	}
+	if m := pc.Upstream.MaxIdle; m != nil && *m == 0 {
+		*m = -1 // 0 is no limit in a file; a worker's smax of 0 is none kept
+	}
 	var err error
 	if pc.Upstream.TLS, err = upstreamTLS(u.TLS); err != nil {
 		return fmt.Errorf("upstream.tls: %w", err)
