@@ -51,16 +51,19 @@ func (d *Decision) End() {
 // Decide chooses the node of a request: rule → contexts → balancer → session,
 // route → the session's own node, or an election (spec/routing.md §0.1 to §0.5).
 // It only reads, and allocates nothing.
-func Decide(t *Table, f *Facts) Decision { return decide(t, f, nil) }
+func Decide(t *Table, f *Facts) (d Decision) {
+	d.decide(t, f, nil)
+	return d
+}
 
 // decide is Decide. A trace hears each step; nil costs nothing.
-func decide(t *Table, f *Facts, tr *trace) (d Decision) {
+func (d *Decision) decide(t *Table, f *Facts, tr *trace) {
 	r := t.rule(f.host, f.Path.Match)
 	e := election{tried: f.tried, det: t.settings.Deterministic}
 	g := t.find(&e.where, f.host, f.Path.Match, r)
 	if f.Path.Collapsed != "" && !t.agrees(f, r, g) {
 		d.refuse(EmptySegment, http.StatusBadRequest)
-		return d
+		return
 	}
 	if r != nil {
 		if tr != nil {
@@ -69,14 +72,14 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 		switch r.Action {
 		case "reject":
 			d.refuse(Rejected, orElse(r.Status, http.StatusNotFound))
-			return d
+			return
 		case "redirect":
 			d.refuse(Redirected, http.StatusFound)
 			if r.Status >= 300 && r.Status <= 399 {
 				d.Status = r.Status
 			}
 			d.Location = r.To
-			return d
+			return
 		}
 	}
 	if tr != nil {
@@ -84,19 +87,19 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 	}
 	if g == nil {
 		d.refuse(NoContext, orElse(t.settings.NoContextStatus, http.StatusNotFound))
-		return d
+		return
 	}
 	d.Path = g.path
 
 	ok := t.chooseBalancer(&e, f, g)
-	d.Session, d.Wanted = e.session.base(), e.session.route
+	d.Session, d.Wanted = e.session.base, e.session.route
 	if !ok {
 		if tr != nil {
 			tr.unavailable(g, &e)
 		}
 		d.refuse(Unavailable, orElse(t.settings.UnavailableStatus, http.StatusServiceUnavailable))
 		d.RetryAfter = 1
-		return d
+		return
 	}
 	d.Balancer, d.Policy = e.balancer, e.policy
 	best := t.own(&e)
@@ -119,12 +122,11 @@ func decide(t *Table, f *Facts, tr *trace) (d Decision) {
 		if e.elected {
 			d.Wait = e.policy.WaitWorker
 		}
-		return d
+		return
 	}
 	d.Node, d.Context, d.Sticky = best.node, best.context, best.node == e.node
-	d.Changed = d.Wanted != "" && d.Node.Route != d.Wanted
+	d.Changed = d.Wanted != "" && !d.Sticky && d.Node.Route != d.Wanted
 	d.Strip = e.policy.Remove && e.known && d.Changed && (e.domain == "" || d.Node.domain() != e.domain)
-	return d
 }
 
 func (d *Decision) refuse(why Reason, status int) { d.Why, d.Status = why, status }
@@ -263,8 +265,8 @@ func (e *election) nextRanked(list string) (route, rest string) {
 
 // member returns the node of a route if it is one of this balancer.
 func (e *election) member(t *Table, r string) *Node {
-	if n := t.Node(r); n != nil && n.balancer.Load() == e.balancer {
-		return n
+	if w, ok := t.nodes.get(r); ok && w.balancer == e.balancer {
+		return w.node
 	}
 	return nil
 }
@@ -313,18 +315,20 @@ func (e *election) of(n *Node) (best *candidate) {
 	if n == nil {
 		return nil
 	}
+	first := n.Number << 24
 	for i := range e.parts {
 		p := &e.parts[i]
 		if !e.where.admits(p) {
 			continue
 		}
-		for _, list := range p.lists() {
-			at, _ := find(list, n.Number<<24)
-			for ; at < len(list) && list[at].node == n; at++ {
-				c := &list[at]
-				if c.status != stopped && (best == nil || c.status < best.status) {
-					best = c
-				}
+		if at, _ := find(p.on, first); at < len(p.on) && p.on[at].node == n {
+			return &p.on[at]
+		}
+		at, _ := find(p.off, first)
+		for ; at < len(p.off) && p.off[at].node == n; at++ {
+			c := &p.off[at]
+			if c.status != stopped && (best == nil || c.status < best.status) {
+				best = c
 			}
 		}
 	}
@@ -337,7 +341,7 @@ func (e *election) takes(c *candidate) bool {
 }
 
 func (t *Table) remembered(r string) (domain string, ok bool) {
-	if w, there := t.nodes.get(r); there && w.node.class()&gone == 0 {
+	if w, there := t.nodes.get(r); there && w.balancer != nil {
 		return "", false // a node of another balancer
 	}
 	return t.state.Remembered(fsm.JVMRoute(r))

@@ -94,13 +94,21 @@ func (e *election) forced() (*candidate, Reason) {
 // session it is the highest hash instead, so that all replicas choose alike and
 // one node's absence moves only its own sessions.
 func (e *election) elect(end int) (best *candidate, pass int) {
-	if e.session.id == "" {
-		return e.fresh()
+	if e.session.id == "" && len(e.tried) == 0 {
+		if best, pass = e.fresh(); best != nil {
+			return best, pass
+		}
+		// None, or it was elected by another request just now.
 	}
+	return e.electAny(end)
+}
+
+// electAny is elect for every request.
+func (e *election) electAny(end int) (best *candidate, pass int) {
 	hashed := e.hashed()
 	var session uint64
 	if hashed {
-		session = xxhash.Sum64String(e.session.base())
+		session = xxhash.Sum64String(e.session.base)
 	}
 	pass = passes
 	var bestRank rank
@@ -184,36 +192,55 @@ func (e *election) pass(c *candidate) int {
 	return pass
 }
 
-// fresh is elect for a request without a session, which is most elections: only
-// what is enabled counts, and passes and values compare as one number.
+// fresh is elect for a request without a session that was not tried anywhere yet,
+// which is most elections: only what is enabled counts, and passes and values
+// compare as one number. It first looks for the lowest, without a branch for each
+// candidate, and then for who has it.
 func (e *election) fresh() (best *candidate, pass int) {
-	bestRank, bestLast := uint64(out)<<classShift-1, uint64(0)
+	lowest := uint64(out)<<classShift - 1
+	for i := range e.parts {
+		if p := &e.parts[i]; e.where.admits(p) {
+			lowest = min(lowest, p.lowest())
+		}
+	}
+	var bestLast uint64
 	for i := range e.parts {
 		p := &e.parts[i]
 		if !e.where.admits(p) {
 			continue
 		}
 		for j, at := range p.at {
-			r := at.rank.Load()
-			if r > bestRank {
+			if at.rank.Load() != lowest {
 				continue
 			}
 			c, last := &p.on[j], at.last.Load()
-			if r == bestRank && best != nil && (last > bestLast || last == bestLast && c.key > best.key) || e.avoids(c) {
-				continue
+			if best == nil || last < bestLast || last == bestLast && c.key < best.key {
+				best, bestLast = c, last
 			}
-			best, bestRank, bestLast = c, r, last
 		}
 	}
 	if best == nil {
 		return nil, passes
 	}
-	c := class(bestRank >> classShift)
+	c := class(lowest >> classShift)
 	pass = passEnabled + int(c&standby)
 	if c&suspect != 0 {
 		pass += passSuspects
 	}
 	return best, pass
+}
+
+// lowest returns the lowest rank of what is enabled in the part.
+func (p *part) lowest() uint64 {
+	a, b, at := uint64(math.MaxUint64), uint64(math.MaxUint64), p.at
+	for ; len(at) >= 4; at = at[4:] { // two chains side by side
+		a = min(a, at[0].rank.Load(), at[1].rank.Load())
+		b = min(b, at[2].rank.Load(), at[3].rank.Load())
+	}
+	for _, n := range at {
+		a = min(a, n.rank.Load())
+	}
+	return min(a, b)
 }
 
 // mix makes one number of a session's and a route's hash, evenly (the finalizer

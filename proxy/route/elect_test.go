@@ -67,8 +67,8 @@ func TestMixIsFixed(t *testing.T) {
 	}
 }
 
-// fresh is a shortcut through elect: both choose alike.
-func TestFreshIsElect(t *testing.T) {
+// The shortcut of elect for requests without a session chooses as the long way does.
+func TestShortcut(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld()
 		for i := range rapid.IntRange(1, 6).Draw(rt, "nodes") {
@@ -91,10 +91,10 @@ func TestFreshIsElect(t *testing.T) {
 			}
 			g, _ := w.table.paths.get("/app")
 			e := election{tried: f.tried, parts: g.parts}
-			long, longPass := e.elect(passes)
-			short, shortPass := e.fresh()
+			long, longPass := e.electAny(passes)
+			short, shortPass := e.elect(passes)
 			if long != short || longPass != shortPass {
-				rt.Fatalf("fresh %v in pass %d, elect %v in pass %d", short, shortPass, long, longPass)
+				rt.Fatalf("elect %v in pass %d, electAny %v in pass %d", short, shortPass, long, longPass)
 			}
 			if d := Decide(w.table, f); d.Node != nil {
 				d.Begin()

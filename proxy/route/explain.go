@@ -22,7 +22,8 @@ type Explanation struct {
 // Explain decides as Decide does and says how. It counts nothing.
 func Explain(t *Table, f *Facts) Explanation {
 	tr := &trace{}
-	d := decide(t, f, tr)
+	var d Decision
+	d.decide(t, f, tr)
 	return Explanation{Decision: d, Steps: tr.steps, Outcome: d.outcome()}
 }
 
@@ -230,7 +231,7 @@ func (tr *trace) chosen(e *election, best *candidate, why Reason) {
 	case best == e.last:
 		tr.add("choose", "%sits own: %s", only, best.node.Route)
 	case e.hashed():
-		tr.add("choose", "%srendezvous of session %s: %s", only, e.session.base(), best.node.Route)
+		tr.add("choose", "%srendezvous of session %s: %s", only, e.session.base, best.node.Route)
 	case best.node.class()&standby != 0:
 		tr.add("choose", "%sleast recently elected: %s", only, best.node.Route)
 	default:

@@ -164,14 +164,13 @@ func (p *part) lists() [2][]candidate { return [2][]candidate{p.on, p.off} }
 
 // find returns where a key is in a list, or belongs.
 func find(list []candidate, key int64) (int, bool) {
-	low, high := 0, len(list)
-	for low < high {
-		mid := int(uint(low+high) >> 1)
-		if list[mid].key < key {
-			low = mid + 1
-		} else {
-			high = mid
+	at := 0
+	for n := len(list); n > 0; {
+		half := (n + 1) / 2
+		if list[at+half-1].key < key {
+			at += half
 		}
+		n -= half
 	}
-	return low, low < len(list) && list[low].key == key
+	return at, at < len(list) && list[at].key == key
 }

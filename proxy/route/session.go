@@ -6,6 +6,7 @@ import "strings"
 // balancer.
 type session struct {
 	id     string // "" if there is none
+	base   string // the id without its route: it stays when the session moves
 	route  string // what follows the first dot
 	cookie bool   // found in a cookie, else in the path
 }
@@ -21,18 +22,7 @@ func (s *session) read(f *Facts, p *Policy) {
 		}
 		s.id = pathValue(f.Path.Sent(), p.PathParam)
 	}
-	if dot := strings.IndexByte(s.id, '.'); dot >= 0 {
-		s.route = s.id[dot+1:]
-	}
-}
-
-// base is the session id without its route: it stays when the session moves.
-func (s *session) base() string {
-	if s.route != "" {
-		return s.id[:len(s.id)-len(s.route)-1]
-	}
-	base, _, _ := strings.Cut(s.id, ".")
-	return base
+	s.base, s.route, _ = strings.Cut(s.id, ".")
 }
 
 // cookieValue returns the value of the first cookie of that name, without quotes.
@@ -63,7 +53,7 @@ func findCookie(line, name string) (at, start, end int) {
 		}
 		at = from + i
 		from = at + len(name)
-		if at > 0 && strings.IndexByte(";, \t", line[at-1]) < 0 {
+		if at > 0 && !separates(line[at-1]) {
 			continue
 		}
 		start = skipBlanks(line, from)
@@ -86,6 +76,9 @@ func findCookie(line, name string) (at, start, end int) {
 		}
 	}
 }
+
+// separates says whether a cookie's name can follow c.
+func separates(c byte) bool { return c == ' ' || c == ';' || c == ',' || c == '\t' }
 
 func skipBlanks(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {

@@ -170,10 +170,11 @@ func TestTrie(t *testing.T) {
 func TestTrieCollisions(t *testing.T) {
 	e := new(edit)
 	var b *branch[int]
+	const bottom = lastShift + fanBits
 	for i, key := range []string{"a", "b", "c"} {
-		b, _ = b.put(e, 0, slot[int]{hash: 7, key: key, val: i})
+		b, _ = b.put(e, bottom, 7, slot[int]{key: key, val: i})
 	}
-	if _, grew := b.put(e, 0, slot[int]{hash: 7, key: "b", val: 9}); grew {
+	if _, grew := b.put(e, bottom, 7, slot[int]{key: "b", val: 9}); grew {
 		t.Error("b is there twice")
 	}
 	sum := 0
@@ -183,7 +184,7 @@ func TestTrieCollisions(t *testing.T) {
 	}
 	for _, key := range []string{"a", "x", "c", "b"} {
 		var gone bool
-		if b, gone = b.remove(e, 0, 7, key); gone == (key == "x") {
+		if b, gone = b.remove(e, bottom, 7, key); gone == (key == "x") {
 			t.Errorf("remove %s: %t", key, gone)
 		}
 	}

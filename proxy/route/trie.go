@@ -31,6 +31,8 @@ const (
 	lastShift = 60
 )
 
+func hashOf(key string) uint64 { return maphash.String(seed, key) }
+
 type branch[V any] struct {
 	used  uint64 // which of the 64 places are taken; 0 in a plain list
 	slots []slot[V]
@@ -38,11 +40,11 @@ type branch[V any] struct {
 }
 
 // slot is a branch, or a key with its value.
+// With a pointer as its value two of them fill a cache line.
 type slot[V any] struct {
-	sub  *branch[V]
-	hash uint64
-	key  string
-	val  V
+	sub *branch[V]
+	key string
+	val V
 }
 
 func (t *trie[V]) get(key string) (val V, ok bool) {
@@ -50,7 +52,7 @@ func (t *trie[V]) get(key string) (val V, ok bool) {
 	if b == nil {
 		return val, false
 	}
-	hash := maphash.String(seed, key)
+	hash := hashOf(key)
 	for shift := 0; shift <= lastShift; shift += fanBits {
 		bit := uint64(1) << (hash >> shift & fanMask)
 		if b.used&bit == 0 {
@@ -58,7 +60,7 @@ func (t *trie[V]) get(key string) (val V, ok bool) {
 		}
 		s := &b.slots[bits.OnesCount64(b.used&(bit-1))]
 		if s.sub == nil {
-			if s.hash == hash && s.key == key {
+			if s.key == key {
 				return s.val, true
 			}
 			return val, false
@@ -74,9 +76,8 @@ func (t *trie[V]) get(key string) (val V, ok bool) {
 }
 
 func (t *trie[V]) put(e *edit, key string, val V) {
-	hash := maphash.String(seed, key)
 	var grew bool
-	t.root, grew = t.root.put(e, 0, slot[V]{hash: hash, key: key, val: val})
+	t.root, grew = t.root.put(e, 0, hashOf(key), slot[V]{key: key, val: val})
 	if grew {
 		t.size++
 	}
@@ -87,7 +88,7 @@ func (t *trie[V]) remove(e *edit, key string) {
 		return
 	}
 	var gone bool
-	t.root, gone = t.root.remove(e, 0, maphash.String(seed, key), key)
+	t.root, gone = t.root.remove(e, 0, hashOf(key), key)
 	if gone {
 		t.size--
 	}
@@ -103,7 +104,7 @@ func (b *branch[V]) own(e *edit) *branch[V] {
 	return &branch[V]{used: b.used, slots: slices.Clone(b.slots), owner: e}
 }
 
-func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool) {
+func (b *branch[V]) put(e *edit, shift int, hash uint64, s slot[V]) (_ *branch[V], grew bool) {
 	if b == nil {
 		b = &branch[V]{owner: e}
 	}
@@ -118,7 +119,7 @@ func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool)
 		b.slots = append(b.slots, s)
 		return b, true
 	}
-	bit := uint64(1) << (s.hash >> shift & fanMask)
+	bit := uint64(1) << (hash >> shift & fanMask)
 	i := bits.OnesCount64(b.used & (bit - 1))
 	if b.used&bit == 0 {
 		b.used |= bit
@@ -128,15 +129,15 @@ func (b *branch[V]) put(e *edit, shift int, s slot[V]) (_ *branch[V], grew bool)
 	at := &b.slots[i]
 	switch {
 	case at.sub != nil:
-		at.sub, grew = at.sub.put(e, shift+fanBits, s)
+		at.sub, grew = at.sub.put(e, shift+fanBits, hash, s)
 		return b, grew
-	case at.hash == s.hash && at.key == s.key:
+	case at.key == s.key:
 		*at = s
 		return b, false
 	}
 	// Two keys in one place: both move one level down.
-	sub, _ := (*branch[V])(nil).put(e, shift+fanBits, *at)
-	sub, _ = sub.put(e, shift+fanBits, s)
+	sub, _ := (*branch[V])(nil).put(e, shift+fanBits, hashOf(at.key), *at)
+	sub, _ = sub.put(e, shift+fanBits, hash, s)
 	*at = slot[V]{sub: sub}
 	return b, true
 }
@@ -165,7 +166,7 @@ func (b *branch[V]) remove(e *edit, shift int, hash uint64, key string) (_ *bran
 				b.slots[i].sub = sub
 				return b, true
 			}
-		} else if at.hash != hash || at.key != key {
+		} else if at.key != key {
 			return b, false
 		}
 	}
