@@ -30,6 +30,7 @@ type crowd struct {
 
 	mu    sync.Mutex
 	dead  map[string]bool  // replicas that may fail
+	sulks string           // the worker that may refuse its own sessions
 	homes map[*user]string // the worker of each user's session
 	total tally
 }
@@ -41,9 +42,11 @@ type tally struct {
 	cut       int            // answers begun, and not ended by the worker or the replica that died
 	lostPosts int            // POSTs without an answer of the worker: nobody sends them twice
 	elsewhere int            // asked again at another replica
+	refused   int            // 503 of a worker that had asked for its sessions
 	moved     int            // sessions that another worker began anew
 	workers   map[string]int // answers by worker
 	slowest   time.Duration
+	slow      string // the slowest request
 }
 
 // A visit is one kind of request. The answer names its worker: X-Worker.
@@ -73,6 +76,13 @@ func (c *crowd) dies(target string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dead[target] = true
+}
+
+// maySulk says that from now on worker may answer its own sessions with 503.
+func (c *crowd) maySulk(worker string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sulks = worker
 }
 
 func (c *crowd) mayFail(target string) bool {
@@ -122,6 +132,7 @@ func (a tally) String() string {
 		{a.cut, "answers begun and cut off"},
 		{a.lostPosts, "POSTs in flight, which nobody sends twice"},
 		{a.elsewhere, "asked again at another replica"},
+		{a.refused, "refused by the worker that had asked for its sessions"},
 		{a.moved, "sessions begun anew on another worker"},
 	} {
 		if n.n > 0 {
@@ -132,13 +143,14 @@ func (a tally) String() string {
 	for _, w := range slices.Sorted(maps.Keys(a.workers)) {
 		by = append(by, fmt.Sprintf("%s %d", w, a.workers[w]))
 	}
-	return fmt.Sprintf("%s; %s; slowest %s", text, strings.Join(by, ", "), a.slowest.Round(time.Millisecond))
+	return fmt.Sprintf("%s; %s; slowest %s (%s)", text, strings.Join(by, ", "), a.slowest.Round(time.Millisecond), a.slow)
 }
 
 // user is one browser: a cookie and one connection to each replica.
 type user struct {
 	crowd *crowd
-	turn  int
+	turn  int // visits made
+	round int // times that all kinds of them were made
 	conns map[string]*userConn
 
 	cookie string // name=value
@@ -168,6 +180,9 @@ func (u *user) visit(visits []visit, every time.Duration) {
 			return
 		case <-tick.C:
 			u.turn++
+			if u.turn%len(visits) == 0 {
+				u.round++ // another replica for each kind of visit
+			}
 			u.make(visits[u.turn%len(visits)])
 		}
 	}
@@ -188,7 +203,7 @@ func (u *user) make(v visit) {
 	}
 	again := false
 	for i := range c.targets {
-		target := c.targets[(u.turn+i)%len(c.targets)]
+		target := c.targets[(u.turn+u.round+i)%len(c.targets)]
 		began := time.Now()
 		a, begun, err := u.ask(target, v)
 		dying := c.mayFail(target)
@@ -199,9 +214,12 @@ func (u *user) make(v visit) {
 		}
 		c.count(func(t *tally) {
 			t.requests++
-			t.slowest = max(t.slowest, time.Since(began))
+			if took := time.Since(began); took > t.slowest {
+				t.slowest, t.slow = took, fmt.Sprintf("%s %s by %s at %s", v.method, v.path, a.worker, target)
+			}
 			fail := func(what string) {
-				t.failures = append(t.failures, fmt.Sprintf("%s %s at %s: %s", v.method, v.path, target, what))
+				t.failures = append(t.failures, fmt.Sprintf("%s %s %s at %s, session %s, after %s: %s", began.UTC().Format("15:04:05.000"),
+					v.method, v.path, target, u.cookie, time.Since(began).Round(time.Millisecond), what))
 			}
 			switch {
 			case err != nil && begun && (dying || v.drips > 0):
@@ -210,6 +228,8 @@ func (u *user) make(v visit) {
 				t.lostPosts++
 			case err != nil:
 				fail(err.Error())
+			case c.sulks != "" && u.refused(v, a):
+				t.refused++
 			case a.status != http.StatusOK:
 				fail(fmt.Sprintf("%d %s", a.status, a.body))
 			case strings.Count(a.body, "drip\n") != v.drips:
@@ -227,6 +247,12 @@ func (u *user) make(v visit) {
 		t.requests++
 		t.failures = append(t.failures, fmt.Sprintf("%s %s: no replica answered", v.method, v.path))
 	})
+}
+
+// refused says whether the worker of the user's own session answered 503 itself.
+func (u *user) refused(v visit, a page) bool {
+	return a.status == http.StatusServiceUnavailable && strings.HasPrefix(a.body, "<html>") &&
+		!v.stranger && strings.HasSuffix(u.cookie, "."+u.crowd.sulks)
 }
 
 // compare holds the session against the visit before. A request that was sent
