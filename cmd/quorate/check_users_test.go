@@ -130,7 +130,7 @@ func (a tally) String() string {
 		what string
 	}{
 		{a.cut, "answers begun and cut off"},
-		{a.lostPosts, "POSTs in flight, which nobody sends twice"},
+		{a.lostPosts, "POSTs left without an answer, which nobody sends twice"},
 		{a.elsewhere, "asked again at another replica"},
 		{a.refused, "refused by the worker that had asked for its sessions"},
 		{a.moved, "sessions begun anew on another worker"},
