@@ -135,7 +135,7 @@ func (b *builder) set(r fsm.JVMRoute, n *fsm.Node) {
 		next = old // at most the load, the domain or the address changed
 	} else {
 		if next.balancer != nil {
-			next.fill(n, old)
+			b.fill(next, n, old)
 		}
 		b.replace(old, next)
 		b.nodes.put(b.edit, string(r), next)
@@ -181,7 +181,7 @@ func (w *worker) fits(n *fsm.Node) bool {
 
 // fill lists the contexts of n. Aliases that are as they were keep their place in
 // memory.
-func (w *worker) fill(n *fsm.Node, old *worker) {
+func (b *builder) fill(w *worker, n *fsm.Node, old *worker) {
 	size := len(n.Linger)
 	for i := range n.VHosts {
 		size += len(n.VHosts[i].Contexts)
@@ -190,7 +190,7 @@ func (w *worker) fill(n *fsm.Node, old *worker) {
 	w.vhosts = make([]*aliases, 0, len(n.VHosts)+len(n.Linger))
 	for i := range n.VHosts {
 		v := &n.VHosts[i]
-		names := w.vhost(v.Aliases, old)
+		names := w.vhost(v.Aliases, old, &b.recent)
 		for j := range v.Contexts {
 			c := &v.Contexts[j]
 			w.add(names, place{v.ID, c.Path}, int64(v.ID), status(n.Effective(c)))
@@ -198,7 +198,7 @@ func (w *worker) fill(n *fsm.Node, old *worker) {
 	}
 	for i := range n.Linger {
 		l := &n.Linger[i]
-		names := w.vhost(l.Aliases, old)
+		names := w.vhost(l.Aliases, old, &b.recent)
 		s := lingering
 		if n.EffectiveLinger() == fsm.EffStopped {
 			s = stopped
@@ -238,13 +238,18 @@ func (w *worker) covers(n *fsm.Node, a *aliases, p fsm.Path) bool {
 	return false
 }
 
-// vhost notes the aliases of the next vhost.
-func (w *worker) vhost(as []string, old *worker) *aliases {
+// vhost notes the aliases of the next vhost. It shares those that are as they were,
+// or as those made last: most workers have the same.
+func (w *worker) vhost(as []string, old *worker, recent **aliases) *aliases {
 	var a *aliases
-	if i := len(w.vhosts); i < len(old.vhosts) && slices.Equal(old.vhosts[i].as, as) {
+	switch i := len(w.vhosts); {
+	case i < len(old.vhosts) && slices.Equal(old.vhosts[i].as, as):
 		a = old.vhosts[i]
-	} else {
+	case *recent != nil && slices.Equal((*recent).as, as):
+		a = *recent
+	default:
 		a = newAliases(as)
+		*recent = a
 	}
 	w.vhosts = append(w.vhosts, a)
 	return a

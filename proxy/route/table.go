@@ -27,6 +27,7 @@ type Table struct {
 	deepest int                   // slashes of the deepest
 	nodes   trie[*worker]         // by route; removed ones until they are forgotten
 	aliases trie[int]             // how many vhosts have this name
+	recent  *aliases              // made last
 
 	balancers []*Balancer // in order of creation
 	rules     []rule
