@@ -362,6 +362,7 @@ func (s *server) tellReady(g *globals) {
 			fmt.Fprintf(g.stderr, "\nNo worker has registered yet. On the worker: proxyList=\"%s\"\n", strings.Join(a.MCMP, ","))
 		}
 		fmt.Fprintln(g.stderr)
+		return
 	}
 	s.log.Info("ready", "traffic", s.addresses.Traffic, "mcmp", s.addresses.MCMP, "admin", s.addresses.Admin,
 		"cluster", s.addresses.Cluster, "gossip", s.addresses.Gossip, "took", time.Since(s.start).Round(time.Millisecond))
