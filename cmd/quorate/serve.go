@@ -219,15 +219,20 @@ func (s *server) openReplica() error {
 			return fmt.Errorf("cluster.advertise_address: %w", err)
 		}
 		rc.Listen, rc.Advertise = c.Cluster.Address, host
-		if c.Cluster.SecretFile != "" {
-			if rc.Secrets, err = secretsOf(c); err != nil {
-				return err
-			}
-			for _, secret := range rc.Secrets {
-				keys = append(keys, secret.GossipKey())
-			}
+		secrets, err := secretsOf(c)
+		if err != nil {
+			return err
+		}
+		for _, secret := range secrets {
+			keys = append(keys, secret.GossipKey())
+		}
+		if c.Cluster.TLS.CertFile == "" {
+			rc.Secrets = secrets
 		} else if rc.Credentials, err = raftnode.LoadCredentials(c.Cluster.TLS.CertFile, c.Cluster.TLS.KeyFile, c.Cluster.TLS.CAFile); err != nil {
-			return fmt.Errorf("cluster.tls: %w", err)
+			return configError{fmt.Errorf("cluster.tls: %w", err)}
+		}
+		if len(keys) == 0 {
+			s.log.Warn("gossip is not encrypted", "advice", "give cluster.secret_file beside cluster.tls")
 		}
 	}
 	var err error
