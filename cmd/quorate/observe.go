@@ -16,8 +16,8 @@ func (s *server) applied(a raftnode.Applied, e fsm.Entry, results []fsm.Result) 
 		return
 	}
 	s.proxy.Apply(a.State, results)
-	for i, r := range results {
-		c := &e.Commands[i]
+	for i := range e.Commands { // an entry without any has one result all the same
+		c, r := &e.Commands[i], results[i]
 		for _, v := range r.Events {
 			s.tell(a, c, v)
 			s.lastIndex.Store(&admin.Change{

@@ -101,15 +101,17 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 	s.tellReady(g)
 
 	var failed error
-	var began time.Time
 	select {
 	case <-ctx.Done():
-		began = time.Now()
-		s.stop(parts, context.Cause(ctx))
 	case failed = <-parts.failed:
-		began = time.Now()
+	}
+	began := time.Now()
+	defer s.endAtNextSignal(began)()
+	s.stopping.Store(true) // not ready, from now on
+	if failed != nil {
 		s.log.Error("stopping", "reason", failed)
-		s.stopping.Store(true)
+	} else {
+		s.stop(parts, context.Cause(ctx))
 	}
 	parts.stopAll()
 	if err := parts.wait(); failed == nil {
@@ -119,25 +121,31 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 	return failed
 }
 
-// stop leaves in the order of design.md §5: nobody is surprised by any step.
-// A second signal ends the process at once.
-func (s *server) stop(p *parts, reason error) {
-	began := time.Now()
+// endAtNextSignal ends the process at the next signal, however far the stop has
+// come, until the returned func is called.
+func (s *server) endAtNextSignal(began time.Time) (cancel func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	s.stopping.Store(true) // not ready, from now on
-	s.log.Info("stopping", "reason", reason, "in_flight", s.proxy.Stats().InFlight)
-	ctx, cancel := context.WithTimeout(context.Background(), s.readyDelay()+s.conf.Replica.DrainTimeout+10*time.Second)
-	defer cancel()
+	done := make(chan struct{})
 	go func() {
 		select {
 		case <-signals:
 			s.log.Warn("stopped at once", "after", time.Since(began).Round(time.Millisecond))
 			os.Exit(1)
-		case <-ctx.Done():
+		case <-done:
 		}
 	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// stop leaves in the order of design.md §5: nobody is surprised by any step.
+func (s *server) stop(p *parts, reason error) {
+	s.log.Info("stopping", "reason", reason, "in_flight", s.proxy.Stats().InFlight)
+	ctx, cancel := context.WithTimeout(context.Background(), s.readyDelay()+s.conf.Replica.DrainTimeout+10*time.Second)
+	defer cancel()
 
 	// Balancers in front see "not ready" before anything changes for their users.
 	pause(ctx, s.readyDelay())
