@@ -232,10 +232,19 @@ func (l *loader) addressPath(item string) string {
 }
 
 func (l *loader) checkTraffic() {
-	for i, x := range l.config.Traffic.Listeners {
+	t := &l.config.Traffic
+	secured := slices.ContainsFunc(t.Listeners, func(x TrafficListener) bool { return x.TLS != nil })
+	for i, x := range t.Listeners {
 		path := indexed("traffic.listeners", i)
-		if x.TLS == nil && slices.Contains(x.Protocols.Value, "h2") {
-			l.refuse(path+".protocols", "h2 needs tls", "")
+		if x.ProxyProtocol && len(t.TrustedProxies) == 0 {
+			l.refuse(path+".proxy_protocol", "needs traffic.trusted_proxies", "name the networks whose PROXY headers are believed")
+		}
+		switch {
+		case !x.RedirectToHTTPS:
+		case x.TLS != nil:
+			l.refuse(path+".redirect_to_https", "is https already: leave it out, or leave out tls", "")
+		case !secured && len(t.TrustedProxies) == 0: // else what stands in front may speak TLS
+			l.warn(path+".redirect_to_https", "no traffic listener has tls: something else must answer https")
 		}
 		if x.Protocols.Given && len(x.Protocols.Value) == 0 && !l.broken(path+".protocols") {
 			l.refuse(path+".protocols", "must be auto or name http/1.1, h2 or both", "")

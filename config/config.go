@@ -33,7 +33,7 @@ type Config struct {
 	Admin     Admin     `key:"admin" doc:"status, metrics, API"`
 	Archive   Archive   `key:"archive" later:"yes"`
 	Log       Log       `key:"log"`
-	AccessLog AccessLog `key:"access_log" later:"yes"`
+	AccessLog AccessLog `key:"access_log" doc:"one line per request"`
 	Metrics   Metrics   `key:"metrics"`
 
 	// Warnings are one line each, FILE:LINE: key: value: what is wrong. Nothing
@@ -111,9 +111,9 @@ type Advertise struct {
 
 // Traffic is what users reach. Without listeners the replica is a witness.
 type Traffic struct {
-	Listeners         []TrafficListener `key:"listeners" default:"0.0.0.0:8080" doc:"address, or {address, protocols, tls}; [] = witness"`
+	Listeners         []TrafficListener `key:"listeners" default:"0.0.0.0:8080" doc:"address, or what an item has; [] = witness"`
 	ReadyPath         string            `key:"ready_path" rule:"ready_path" doc:"e.g. /.ready: readiness, for a VIP or cloud balancer"`
-	TrustedProxies    []netip.Prefix    `key:"trusted_proxies" doc:"CIDRs whose X-Forwarded-* headers are believed"`
+	TrustedProxies    []netip.Prefix    `key:"trusted_proxies" doc:"CIDRs whose X-Forwarded-* and PROXY headers are believed"`
 	Timeouts          Timeouts          `key:"timeouts"`
 	BodyMinRate       ByteRate          `key:"body_min_rate" default:"500B/s"`
 	Limits            TrafficLimits     `key:"limits" doc:"0 = no limit"`
@@ -123,12 +123,15 @@ type Traffic struct {
 }
 
 // TrafficListener is one traffic address. TLS is on when it is not nil.
-// Protocols are ALPN names; auto = http/1.1, and h2 with TLS (see ALPN).
+// Protocols are ALPN names; auto = http/1.1, and h2 with TLS (see ALPN); h2
+// without TLS is by prior knowledge (RFC 9113 §3.3).
+// With ProxyProtocol every connection from Traffic.TrustedProxies begins with a
+// PROXY header; with RedirectToHTTPS all that is asked here is answered 308.
 type TrafficListener struct {
 	Address         string         `key:"address" rule:"address" short:"yes"`
 	Protocols       Auto[[]string] `key:"protocols" oneof:"http/1.1|h2"`
-	ProxyProtocol   bool           `key:"proxy_protocol" default:"false" later:"yes"`
-	RedirectToHTTPS bool           `key:"redirect_to_https" default:"false" later:"yes"`
+	ProxyProtocol   bool           `key:"proxy_protocol" default:"false"`
+	RedirectToHTTPS bool           `key:"redirect_to_https" default:"false"`
 	TLS             *TrafficTLS    `key:"tls"`
 }
 
@@ -364,13 +367,14 @@ type Log struct {
 	Output string `key:"output" default:"stderr" rule:"given" doc:"stderr, stdout or a file"`
 }
 
-// AccessLog has one line per request.
+// AccessLog has one line per request. Output is stdout, stderr or a file. Sample is
+// the share of requests that get a line; those that failed always do.
 type AccessLog struct {
 	Enabled bool     `key:"enabled" default:"true"`
-	Format  string   `key:"format" default:"auto"`
-	Output  string   `key:"output" default:"stdout"`
-	Fields  []string `key:"fields"`
-	Sample  Share    `key:"sample" default:"1.0"`
+	Format  string   `key:"format" default:"auto" oneof:"auto|text|json" doc:"auto = text on a terminal, else json"`
+	Output  string   `key:"output" default:"stdout" rule:"given" doc:"stdout, stderr or a file"`
+	Fields  []string `key:"fields" oneof:"user_agent|referer" doc:"further ones: user_agent, referer"`
+	Sample  Share    `key:"sample" default:"1.0" doc:"share of requests with a line; failures always have one"`
 }
 
 // Metrics for Prometheus.

@@ -373,6 +373,8 @@ func TestOpenListeners(t *testing.T) {
 		{"cluster.secret_file=secret.txt", "cluster.join=lb1:7301"}, // all that a joiner needs
 		{"cluster.secret_file=secret.txt", "cluster.join=127.0.0.1:7301", "cluster.address=127.0.0.1:0", "cluster.gossip_address=127.0.0.1:0"},
 		{"traffic.listeners=:0,:0", "admin.address=127.0.0.1:0"},
+		{"traffic.listeners[0].proxy_protocol=true", "traffic.trusted_proxies=10.0.0.0/8"},
+		{"traffic.listeners[0].protocols=h2,http/1.1"},
 	} {
 		if _, err := Load(Source{Set: set}); err != nil {
 			t.Errorf("%q: %v", set, err)
@@ -393,6 +395,26 @@ func TestALPN(t *testing.T) {
 	}
 }
 
+// Who redirects to https needs somebody who answers it: a listener of its own, or
+// what stands in front.
+func TestRedirectWithoutTLS(t *testing.T) {
+	inFolder(t)
+	redirect := "traffic.listeners[0].redirect_to_https=true"
+	for _, x := range []struct {
+		set  []string
+		warn int
+	}{
+		{[]string{redirect}, 1},
+		{[]string{redirect, "traffic.trusted_proxies=10.0.0.0/8"}, 0},
+		{[]string{redirect, "traffic.listeners[1].address=:8443", "traffic.listeners[1].tls.cert_file=cert.pem", "traffic.listeners[1].tls.key_file=key.pem"}, 0},
+	} {
+		c := load(t, Source{Set: x.set})
+		if len(c.Warnings) != x.warn || !c.Traffic.Listeners[0].RedirectToHTTPS {
+			t.Errorf("%q: warnings %q, want %d", x.set, c.Warnings, x.warn)
+		}
+	}
+}
+
 func TestDifferences(t *testing.T) {
 	a := load(t, Source{}).Shared
 	b := load(t, Source{Set: []string{"shared.voters=5", "shared.affinity.mode=ranked", "shared.rules[0].action=reject"}}).Shared
@@ -406,6 +428,30 @@ func TestDifferences(t *testing.T) {
 	}
 	if got := Differences(a, b); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	inFolder(t)
+	secured := []string{"traffic.listeners[0].tls.cert_file=cert.pem", "traffic.listeners[0].tls.key_file=key.pem"}
+	for _, x := range []struct {
+		a, b []string
+		want string
+	}{
+		{nil, nil, ""},
+		{[]string{"traffic.trusted_proxies="}, nil, ""},
+		{nil, []string{"traffic.timeouts.idle=30s", "log.level=debug"}, "traffic.timeouts.idle log.level"},
+		{nil, []string{"admin.allowed_cidrs=10.0.0.0/8", "mcmp.listeners=127.0.0.1:7777"}, "mcmp.listeners[0].address admin.allowed_cidrs"},
+		{nil, []string{"traffic.listeners=:8000,:8001"}, "traffic.listeners"},
+		{nil, secured, "traffic.listeners[0].tls"},
+		{secured, append(secured, "traffic.listeners[0].tls.min_version=1.3"), "traffic.listeners[0].tls.min_version"},
+		{secured, append(secured, "traffic.listeners[0].tls.certificates[0].cert_file=cert.pem", "traffic.listeners[0].tls.certificates[0].key_file=key.pem"),
+			"traffic.listeners[0].tls.certificates"},
+	} {
+		a, b := load(t, Source{Set: x.a}), load(t, Source{Set: x.b})
+		if got := strings.Join(Changed(a, b), " "); got != x.want {
+			t.Errorf("%q and %q: %s, want %s", x.a, x.b, got, x.want)
+		}
 	}
 }
 
