@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -93,6 +94,7 @@ var rank = map[string]int{"view": 1, "drain": 2, "admin": 3}
 // Server answers the admin listener.
 type Server struct {
 	c        Config
+	tokens   atomic.Pointer[[]Token] // nil: none is asked
 	listener net.Listener
 	http     *http.Server
 }
@@ -107,6 +109,9 @@ func Open(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{c: c, listener: l}
+	if c.Tokens != nil {
+		s.tokens.Store(&c.Tokens)
+	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		TLSConfig:         c.TLS,
@@ -117,6 +122,16 @@ func Open(c Config) (*Server, error) {
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
+}
+
+// SetTokens replaces the tokens while the Server runs. Whether one is asked for at
+// all is decided by Open.
+func (s *Server) SetTokens(tokens []Token) error {
+	if s.tokens.Load() == nil || len(tokens) == 0 {
+		return errors.New("admin: tokens cannot be begun or ended while running")
+	}
+	s.tokens.Store(&tokens)
+	return nil
 }
 
 // Addr is the address it listens on.
@@ -213,7 +228,7 @@ func (s *Server) form(w http.ResponseWriter, r *http.Request) {
 	if !s.allow(w, r, "admin") {
 		return
 	}
-	if s.c.Tokens == nil && r.Header.Get("X-Quorate-Request") != "1" {
+	if s.tokens.Load() == nil && r.Header.Get("X-Quorate-Request") != "1" {
 		refuse(w, http.StatusForbidden, "forbidden", "a change must carry X-Quorate-Request: 1")
 		return
 	}
@@ -235,12 +250,13 @@ func (s *Server) view(body func() any) http.HandlerFunc {
 
 // allow asks for a token of a role where tokens are configured.
 func (s *Server) allow(w http.ResponseWriter, r *http.Request, role string) bool {
-	if s.c.Tokens == nil {
+	tokens := s.tokens.Load()
+	if tokens == nil {
 		return true
 	}
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		hash := sha256.Sum256([]byte(token))
-		for _, t := range s.c.Tokens {
+		for _, t := range *tokens {
 			if subtle.ConstantTimeCompare(t.Hash[:], hash[:]) == 1 && rank[t.Role] >= rank[role] {
 				return true
 			}

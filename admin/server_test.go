@@ -23,6 +23,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start runs a server on a free loopback port and gives its base URL.
 func start(t *testing.T, change func(*Config)) string {
 	t.Helper()
+	return "http://" + run(t, change).Addr().String()
+}
+
+func run(t *testing.T, change func(*Config)) *Server {
+	t.Helper()
 	c := Config{
 		Address:  "127.0.0.1:0",
 		Allowed:  []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
@@ -47,7 +52,7 @@ func start(t *testing.T, change func(*Config)) string {
 			t.Errorf("run: %v", err)
 		}
 	})
-	return "http://" + s.Addr().String()
+	return s
 }
 
 func ask(t *testing.T, method, url, token string) (int, string) {
@@ -142,6 +147,25 @@ func TestTokens(t *testing.T) {
 	}
 	if code, _ := ask(t, "GET", url+"/health/ready", ""); code != 200 {
 		t.Errorf("health needs no token: %d", code)
+	}
+}
+
+func TestSetTokens(t *testing.T) {
+	token := func(text string) Token { return Token{Name: text, Role: "view", Hash: sha256.Sum256([]byte(text))} }
+	s := run(t, func(c *Config) { c.Tokens = []Token{token("old")} })
+	if err := s.SetTokens(nil); err == nil {
+		t.Error("tokens ended while running")
+	}
+	if err := s.SetTokens([]Token{token("new")}); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"old": 401, "new": 200, "": 401} {
+		if code, _ := ask(t, "GET", "http://"+s.Addr().String()+"/api/v1/status", text); code != want {
+			t.Errorf("token %q: %d, want %d", text, code, want)
+		}
+	}
+	if err := run(t, nil).SetTokens([]Token{token("new")}); err == nil {
+		t.Error("tokens begun while running")
 	}
 }
 

@@ -145,11 +145,12 @@ func (c *conn) answer(ctx context.Context, req *request) (rep reply) {
 
 // admits says whether the target's first segment is a token, if one is needed.
 func (s *Server) admits(path string) bool {
-	if len(s.tokens) == 0 {
+	tokens := *s.tokens.Load()
+	if len(tokens) == 0 {
 		return true
 	}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return s.tokens[sha256.Sum256([]byte(segment))]
+	return tokens[sha256.Sum256([]byte(segment))]
 }
 
 // wait arms the deadline for the first byte of the next request; false when no

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -91,7 +92,7 @@ const readTimeout = 20 * time.Second
 type Server struct {
 	c       Config
 	log     *slog.Logger
-	tokens  map[[sha256.Size]byte]bool
+	tokens  atomic.Pointer[map[[sha256.Size]byte]bool] // empty: none is asked for
 	rate    *limiter
 	refused *once // "message refused", by source and type
 	strange *once // "worker address is not its source", by route and address
@@ -130,7 +131,6 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c:         c,
 		log:       c.Log,
-		tokens:    map[[sha256.Size]byte]bool{},
 		rate:      newLimiter(c.Rate, c.Burst),
 		refused:   newOnce(time.Minute),
 		strange:   newOnce(0),
@@ -139,10 +139,26 @@ func New(c Config) (*Server, error) {
 		lingering: make(chan struct{}, max(1, c.MaxConnections/10)),
 		conns:     map[*conn]struct{}{},
 	}
-	for _, t := range c.Tokens {
-		s.tokens[sha256.Sum256([]byte(t))] = true
-	}
+	s.setTokens(c.Tokens)
 	return s, nil
+}
+
+// SetTokens replaces the tokens while the Server runs. Whether one is asked for at
+// all is decided by New.
+func (s *Server) SetTokens(tokens []string) error {
+	if len(*s.tokens.Load()) == 0 || len(tokens) == 0 {
+		return errors.New("mcmp: tokens cannot be begun or ended while running")
+	}
+	s.setTokens(tokens)
+	return nil
+}
+
+func (s *Server) setTokens(tokens []string) {
+	set := make(map[[sha256.Size]byte]bool, len(tokens))
+	for _, t := range tokens {
+		set[sha256.Sum256([]byte(t))] = true
+	}
+	s.tokens.Store(&set)
 }
 
 // guarded refuses a listener that anybody could register with (design.md §11).

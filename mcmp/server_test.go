@@ -147,6 +147,25 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestSetTokens: a running server takes others, and none is not among them.
+func TestSetTokens(t *testing.T) {
+	r := newRig(t, func(_ *rig, c *Config) { c.Tokens = []string{"old", "both"} })
+	if err := r.server.SetTokens(nil); err == nil {
+		t.Error("tokens ended while running")
+	}
+	if err := r.server.SetTokens([]string{"both", "new"}); err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]int{"/old/": 403, "/both/": 200, "/new/": 200, "/": 403} {
+		if a := r.ask(t, "INFO", target, ""); a.status != want {
+			t.Errorf("%s: %s, want %d", target, a, want)
+		}
+	}
+	if err := newRig(t, nil).server.SetTokens([]string{"new"}); err == nil {
+		t.Error("tokens begun while running")
+	}
+}
+
 // TestGuarded: a listener that anybody could register with is refused.
 func TestGuarded(t *testing.T) {
 	r := newRig(t, nil)
