@@ -1,0 +1,63 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+)
+
+// proxyBuffer holds every version 1 header (107 bytes) and what usually follows a version
+// 2 header: few bytes that are read too far.
+const proxyBuffer = 256
+
+// ReadProxyHeader reads the PROXY protocol header, version 1 or 2, that the stream must
+// begin with. local: the sender names no TCP client (LOCAL, UNKNOWN, another family), the
+// socket's address holds. rest is what was read behind the header. The read deadline of c
+// stays at the deadline. It is the caller's to ask only peers who are trusted.
+func ReadProxyHeader(c *Conn, deadline time.Time) (src netip.AddrPort, local bool, rest []byte, err error) {
+	if err = c.SetReadDeadline(deadline); err != nil {
+		return src, false, nil, proxyError(c, err)
+	}
+	begin, err := proxyBegin(c.NetConn())
+	if err != nil {
+		return src, false, nil, proxyError(c, err)
+	}
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begin), c.NetConn()), proxyBuffer)
+	h, err := proxyproto.Read(r)
+	if err != nil {
+		return src, false, nil, proxyError(c, err)
+	}
+	rest, _ = r.Peek(r.Buffered())
+	if a, ok := h.SourceAddr.(*net.TCPAddr); ok && h.Command.IsProxy() {
+		src = a.AddrPort()
+		return netip.AddrPortFrom(src.Addr().Unmap(), src.Port()), false, rest, nil
+	}
+	return src, true, rest, nil
+}
+
+// proxyBegin reads until a version 1 header is whole, because its parser takes it in one
+// piece only, or it is clear that there is none.
+func proxyBegin(r io.Reader) ([]byte, error) {
+	b := make([]byte, 0, proxyBuffer)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if n == 0 {
+			return b, err
+		}
+		sign := min(len(b), len(proxyproto.SIGV1))
+		if !bytes.Equal(b[:sign], proxyproto.SIGV1[:sign]) || bytes.IndexByte(b, '\n') >= 0 || len(b) >= 107 {
+			return b, nil
+		}
+	}
+}
+
+func proxyError(c *Conn, err error) error {
+	return fmt.Errorf("read the PROXY header of %s: %w", c.tcp.RemoteAddr(), err)
+}

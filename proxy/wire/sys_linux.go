@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls below never wait: package net made the descriptors non-blocking.
+
+func read(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(fd), b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+func write(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := unix.Write(int(fd), b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// quiet reports whether there is neither a byte nor an end to be read.
+func quiet(fd uintptr) bool {
+	var one [1]byte
+	for {
+		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return err == unix.EAGAIN
+		}
+	}
+}
+
+// discard has the kernel drop what it received: with MSG_TRUNC TCP copies nothing, tcp(7).
+func discard(fd uintptr) (int, error) {
+	for {
+		n, _, e := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, progress, unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, syscall.EAGAIN
+		default:
+			return 0, e
+		}
+	}
+}
+
+// hungUp sees a FIN even behind unread bytes, which a peek would not.
+func hungUp(fd uintptr) bool { return poll(fd, unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) }
+
+// dead sees RST, and that both sides were closed; a peer that only ended its own is not
+// dead.
+func dead(fd uintptr) bool { return poll(fd, unix.POLLHUP|unix.POLLERR) }
+
+func poll(fd uintptr, events int16) bool {
+	for {
+		p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+		n, err := unix.Poll(p[:], 0)
+		if err != unix.EINTR {
+			return err != nil || n > 0 && p[0].Revents&events != 0
+		}
+	}
+}
+
+// bytesAcked is 0 where the kernel does not say: what we opened has its SYN acknowledged.
+func bytesAcked(fd uintptr) uint64 {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0
+	}
+	return info.Bytes_acked
+}
+
+func (c *Conn) failed(what string, err error) error {
+	return fmt.Errorf("%s %s: %w", what, c.tcp.RemoteAddr(), err)
+}
