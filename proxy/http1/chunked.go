@@ -191,14 +191,13 @@ func (c *Chunked) trailers(src []byte) (int, *Error) {
 		n = c.overhead
 	}
 	c.Trailers = append(c.Trailers, src[:n]...)
-	var f Field
-	switch what, err := c.lines.next(c.Trailers, &f); {
+	switch what, err := c.lines.next(c.Trailers, slot(&c.Fields)); {
 	case err != nil:
 		return n, err
 	case over:
 		return n, errOverhead
 	case what == field:
-		c.Fields = added(c.Fields, f)
+		c.Fields = c.Fields[:len(c.Fields)+1]
 	case what == blank:
 		c.step = chunkDone
 	}

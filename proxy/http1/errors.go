@@ -12,7 +12,7 @@ func (e *Error) Error() string { return e.Reason }
 // All there are: returning one allocates nothing.
 var (
 	errControl    = &Error{400, "control byte"}
-	errLineEnd    = &Error{400, "CR without LF"}
+	errLineEnd    = &Error{400, "CR or LF alone"}
 	errEmptyLine  = &Error{400, "line ends before the request line"}
 	errMethod     = &Error{400, "method is no token"}
 	errTarget     = &Error{400, "byte that no request target has"}
@@ -23,7 +23,7 @@ var (
 	errConnect    = &Error{405, "CONNECT"}
 	errVersion    = &Error{400, "malformed version"}
 	errVersionNo  = &Error{505, "version other than HTTP/1.0 and 1.1"}
-	errLineLong   = &Error{414, "request line over the limit"}
+	errLineLong   = &Error{414, "first line over the limit"}
 	errHeadLong   = &Error{431, "header fields over the limit"}
 	errFold       = &Error{400, "line that begins with a blank"}
 	errName       = &Error{400, "field name is no token"}

@@ -76,7 +76,7 @@ type options struct {
 
 // maxListed names are looked for among the fields: with more a small head would
 // cost a lot of comparing.
-const maxListed = 32
+const maxListed = 16
 
 // connection takes one line. An element that is no token names no field, and means
 // nothing.
@@ -119,7 +119,7 @@ func markListed(b []byte, fields []Field, list []byte) {
 		name, list = element(list)
 		for i := range fields {
 			f := &fields[i]
-			if f.ID.droppable() && sameFold(f.Name.Of(b), name) {
+			if f.Name.Len() == len(name) && sameFold(f.Name.Of(b), name) && f.ID.droppable() {
 				f.Listed = true
 			}
 		}

@@ -1,6 +1,9 @@
 package http1
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Limits of a head, in bytes. 0: no limit.
 type Limits struct {
@@ -34,7 +37,8 @@ const (
 
 func (s *lines) begin(at int) { *s = lines{line: at, at: at} }
 
-// next takes one line out of b, which is all of the message that may be looked at.
+// next takes one line out of b, which is all of the message that may be looked at,
+// and puts it into f.
 func (s *lines) next(b []byte, f *Field) (found, *Error) {
 	i := s.at
 	if s.colon == 0 {
@@ -62,8 +66,9 @@ func (s *lines) next(b []byte, f *Field) (found, *Error) {
 	for i < len(b) && b[i] == '\t' {
 		i = control(b, i+1)
 	}
-	if ended, err := lineEnd(b, i); !ended {
+	if i+1 >= len(b) || b[i] != '\r' || b[i+1] != '\n' {
 		s.at = i
+		_, err := lineEnd(b, i)
 		return part, err
 	}
 	start, end := s.colon+1, i
@@ -73,10 +78,11 @@ func (s *lines) next(b []byte, f *Field) (found, *Error) {
 	for start < end && (b[end-1] == ' ' || b[end-1] == '\t') {
 		end--
 	}
-	*f = Field{
-		Name: span(s.line, s.colon), Value: span(start, end),
-		ID: NameOf(b[s.line:s.colon]), Underscore: s.seen&underscore != 0,
-	}
+	f.Name = span(s.line, s.colon)
+	f.Value = span(start, end)
+	f.ID = NameOf(b[s.line:s.colon])
+	f.Underscore = s.seen&underscore != 0
+	f.Listed = false
 	s.begin(i + 2)
 	return field, nil
 }
@@ -86,7 +92,7 @@ func (s *lines) unnamed(b []byte, i int) (found, *Error) {
 	switch c := b[i]; {
 	case i > s.line && (c == '\r' || c == '\n'):
 		return part, errNoColon
-	case c == '\r':
+	case c == '\r' || c == '\n':
 		if ended, err := lineEnd(b, i); !ended {
 			s.at = i
 			return part, err
@@ -95,7 +101,7 @@ func (s *lines) unnamed(b []byte, i int) (found, *Error) {
 		return blank, nil
 	case i == s.line && (c == ' ' || c == '\t'):
 		return part, errFold
-	case c < 0x20 || c == 0x7f:
+	case c < 0x20 && c != '\t' || c == 0x7f:
 		return part, errControl
 	}
 	return part, errName
@@ -106,6 +112,8 @@ func lineEnd(b []byte, i int) (bool, *Error) {
 	switch {
 	case i >= len(b):
 		return false, nil
+	case b[i] == '\n':
+		return false, errLineEnd
 	case b[i] != '\r':
 		return false, errControl
 	case i+1 == len(b):
@@ -135,9 +143,11 @@ func emptied(f []Field) []Field {
 	return f[:0]
 }
 
-func added(list []Field, f Field) []Field {
-	if list == nil {
-		list = make([]Field, 0, 32)
+// slot is the place behind the last field: what is put there need not be copied.
+func slot(list *[]Field) *Field {
+	n := len(*list)
+	if n == cap(*list) {
+		*list = slices.Grow(*list, max(32, n))
 	}
-	return append(list, f)
+	return &(*list)[:n+1][n]
 }

@@ -73,9 +73,9 @@ func (r *Request) Parse(b []byte, l Limits) (n int, err *Error) {
 		}
 	}
 	w := window(b, r.fields, l.Header)
-	var f Field
 	for {
-		what, err := r.lines.next(w, &f)
+		f := slot(&r.Fields)
+		what, err := r.lines.next(w, f)
 		if err != nil {
 			return 0, err
 		}
@@ -92,9 +92,9 @@ func (r *Request) Parse(b []byte, l Limits) (n int, err *Error) {
 			r.step = atEnd
 			return r.lines.line, nil
 		}
-		r.Fields = added(r.Fields, f)
+		r.Fields = r.Fields[:len(r.Fields)+1]
 		if f.ID != Other && f.ID <= Upgrade {
-			if err := r.field(&f, b); err != nil {
+			if err := r.field(f, b); err != nil {
 				return 0, err
 			}
 		}
