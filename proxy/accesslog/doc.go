@@ -51,4 +51,8 @@
 // second, and at once after Reopen, from the byte where it stopped. What comes
 // meanwhile waits in the buffer; what does not fit is dropped, counted (Dropped) and
 // told, once a minute.
+//
+// A process that writes to standard output after its reader has gone is ended by the Go
+// runtime (package os/signal, SIGPIPE) unless main calls signal.Ignore(syscall.SIGPIPE);
+// then it is an error like others.
 package accesslog

@@ -196,10 +196,14 @@ func TestSlowOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &sink{hang: make(chan struct{})}
 		var told bytes.Buffer
-		l := open(t, Config{Writer: out, Sample: 1, Log: slog.New(slog.NewTextHandler(&told, nil))})
+		l := open(t, Config{Writer: out, Sample: 1, Fields: []string{"referer"}, Log: slog.New(slog.NewTextHandler(&told, nil))})
 		stop := run(t, l)
-		const n = 3 * mostHeld / 400
-		numbered(l, 0, n)
+		const size, n = 6000, 3 * mostHeld / 6000
+		for i := range n {
+			r := usual()
+			r.Index, r.Referer = uint64(i), strings.Repeat("x", size)
+			l.Write(&r)
+		}
 		if l.held > mostHeld {
 			t.Errorf("%d bytes held", l.held)
 		}

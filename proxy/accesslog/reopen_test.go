@@ -24,7 +24,7 @@ func TestReopenUnderLoad(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
 
-	const writers, each, rotations = 4, 3000, 20
+	const writers, each, rotations = 4, 1000, 20
 	var all sync.WaitGroup
 	for w := range writers {
 		all.Go(func() {
