@@ -45,6 +45,21 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
+// A client that sends a long field byte by byte: one op is all of it.
+func BenchmarkSlowClient(b *testing.B) {
+	head := []byte("GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("y", 30<<10) + "\r\n\r\n")
+	var r Request
+	b.SetBytes(int64(len(head)))
+	for b.Loop() {
+		r.Reset()
+		for i := range head {
+			if _, err := r.Parse(head[:i+1], Limits{Header: 32 << 10}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
 func BenchmarkResponse(b *testing.B) {
 	head := []byte(workerHead)
 	var r Response

@@ -27,7 +27,7 @@
 // refused when it is seen, not when the head is complete. After an error the
 // connection cannot be used again: where the next message begins is not known.
 //
-// The Go API allocates for the array of fields, which is kept, and for trailers.
-// What HTTP/2 brings goes through AppendHead and then through Request.Parse: one
+// Nothing is allocated but the array of fields and the room for trailers, which
+// Reset keeps. What HTTP/2 brings goes through AppendHead and then through Request.Parse: one
 // set of rules, whatever the version.
 package http1
