@@ -49,14 +49,13 @@ type Conn struct {
 	gone           atomic.Bool   // what the last poll said
 	cut            atomic.Bool   // the raw stream has ended
 
-	mu          sync.Mutex // of the deadlines in the kernel's poller
-	interrupted bool
-	readUntil   time.Time     // written under mu by the reading goroutine, which reads it without
-	patience    time.Duration // of a write that makes no progress; 0: none
-
-	limited io.LimitedReader // of Splice: made once, over tcp
-	records records
-	engine  engine
+	interrupted bool // under mu
+	records     records
+	mu          sync.Mutex        // of the deadlines in the runtime's poller
+	readUntil   time.Time         // written under mu by the reading goroutine, which reads it without
+	patience    time.Duration     // of a write that makes no progress; 0: none
+	limited     *io.LimitedReader // of Splice: made once
+	engine      engine
 }
 
 // New makes a Conn of c, which it owns from now on.
@@ -66,7 +65,6 @@ func New(c *net.TCPConn) (*Conn, error) {
 		return nil, fmt.Errorf("take over the connection with %s: %w", c.RemoteAddr(), err)
 	}
 	w := &Conn{tcp: c, raw: raw}
-	w.limited.R = c
 	w.engine.bind(w)
 	return w, nil
 }

@@ -30,8 +30,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.tcp.SetReadDeadline(t)
 }
 
-// SetDeadline bounds reads and writes together, for a handshake. The next Write that
-// blocks, and every Splice, ends what it says about writing.
+// SetDeadline bounds reads and writes together, for a handshake. It must be cleared with
+// the zero time behind that: writes set deadlines of their own, and only when they block.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err

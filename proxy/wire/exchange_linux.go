@@ -13,23 +13,24 @@ type engine struct {
 	onRead, onWrite func(uintptr) bool
 	onLook, onPoll  func(uintptr)
 
-	now bool    // reads of the network do not wait, and use fd: they run inside onRead or onLook
-	fd  uintptr // valid inside a callback only
-
-	what  task
-	idle  Buffers
-	out   []byte // WriteRead: what is to be written
-	in    []byte // WriteRead: where the answer goes
-	wrote int
+	// Of the read.
+	in    []byte  // WriteRead: where the answer goes
+	idle  Buffers // ReadIdle
+	wrote int     // WriteRead
 	n     int
 	err   error
+
+	// Of the write.
+	left     []byte
+	writeErr error
+
+	fd    int32   // while now is set
+	now   bool    // reads of the network do not wait: they run inside onRead or onLook
+	what  task    // of onRead
 	quiet bool    // what onLook saw
 	one   [1]byte // a look on TLS must have room for what is not to be there
-
-	left     []byte // of a Write
-	writeErr error
-	armed    bool // a Write has set a deadline
-	moved    bool // and the kernel took bytes since
+	armed bool    // a write has set a deadline
+	moved bool    // and the kernel took bytes since
 }
 
 type task uint8
@@ -76,13 +77,13 @@ func (c *Conn) ReadIdle(b Buffers) (n int, err error) {
 //	other                       the answer's first read failed; io.EOF: closed
 func (c *Conn) WriteRead(out, in []byte) (wrote, n int, err error) {
 	e := &c.engine
-	e.what, e.out, e.in = sending, out, in
+	e.what, e.left, e.in = sending, out, in
 	err = c.raw.Read(e.onRead)
 	wrote, n = e.wrote, e.n
 	if err == nil {
 		err = e.err
 	}
-	e.out, e.in, e.wrote, e.n, e.err = nil, nil, 0, 0, nil
+	e.in, e.wrote, e.n, e.err = nil, 0, 0, nil
 	return wrote, n, bare(err)
 }
 
@@ -98,17 +99,19 @@ func (c *Conn) onRead(fd uintptr) bool {
 			e.idle.Give()
 		}
 	case sending:
+		out := e.left
+		e.left = nil // from here on it is the write's
 		if !c.look(fd) {
 			e.err = ErrStale
 			return true
 		}
-		e.wrote, e.err = c.send(fd, e.out)
+		e.wrote, e.err = c.send(fd, out)
 		e.what = reading
 		return e.err != nil
 	case reading:
 		e.n, e.err = c.try(fd, e.in)
 	case dropping:
-		e.n, e.err = discard(fd)
+		e.n, e.err = drop(fd, progress, 0)
 		c.taken.Add(uint64(e.n))
 	}
 	if e.err == syscall.EAGAIN {
@@ -121,7 +124,7 @@ func (c *Conn) onRead(fd uintptr) bool {
 // try is Read, but for EAGAIN where it would wait.
 func (c *Conn) try(fd uintptr, b []byte) (int, error) {
 	e := &c.engine
-	e.now, e.fd = true, fd
+	e.now, e.fd = true, int32(fd)
 	n, err := c.Read(b)
 	e.now = false
 	return n, err
@@ -161,7 +164,7 @@ func (c *Conn) receive(b []byte) (int, error) {
 	if !c.engine.now {
 		return c.tcp.Read(b)
 	}
-	n, err := read(c.engine.fd, b)
+	n, err := read(uintptr(c.engine.fd), b)
 	switch {
 	case err == syscall.EAGAIN:
 		return 0, syscall.EAGAIN
@@ -240,7 +243,7 @@ func (c *Conn) onPoll(fd uintptr) { c.gone.Store(hungUp(fd)) }
 
 // Acked returns how much the peer's kernel has acknowledged in the life of a connection
 // that we opened: tcpi_bytes_acked, which counts the SYN as one byte. false: the system
-// does not say.
+// does not say. It must be asked before Close.
 func (c *Conn) Acked() (acked uint64, ok bool) {
 	err := c.raw.Control(func(fd uintptr) { acked = bytesAcked(fd) })
 	return acked, err == nil && acked > 0

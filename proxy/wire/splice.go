@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -35,6 +36,9 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 		return 0, false, false, nil
 	}
 	defer splices.Add(-1)
+	if c.limited == nil {
+		c.limited = &io.LimitedReader{R: c.tcp}
+	}
 	var until time.Time
 	for err == nil && moved != n {
 		step := int64(progress)
@@ -52,7 +56,7 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 		}
 		c.limited.N = step
 		var k int64
-		k, err = dst.tcp.ReadFrom(&c.limited)
+		k, err = dst.tcp.ReadFrom(c.limited)
 		moved += k
 		c.taken.Add(uint64(k))
 		dst.written.Add(uint64(k))

@@ -29,25 +29,22 @@ func write(fd uintptr, b []byte) (int, error) {
 
 // quiet reports whether there is neither a byte nor an end to be read.
 func quiet(fd uintptr) bool {
-	var one [1]byte
-	for {
-		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if err != unix.EINTR {
-			return err == unix.EAGAIN
-		}
-	}
+	_, err := drop(fd, 1, unix.MSG_PEEK)
+	return err == syscall.EAGAIN
 }
 
-// discard has the kernel drop what it received: with MSG_TRUNC TCP copies nothing, tcp(7).
-func discard(fd uintptr) (int, error) {
+// drop has the kernel drop what it received, or with MSG_PEEK only look at it. MSG_TRUNC
+// needs no room to copy to, tcp(7).
+func drop(fd uintptr, most, flags int) (int, error) {
 	for {
-		n, _, e := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, progress, unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
+		n, _, e := unix.Syscall6(unix.SYS_RECVFROM, fd, 0, uintptr(most),
+			uintptr(flags)|unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return 0, syscall.EAGAIN
+			return 0, syscall.EAGAIN // as a constant, which is no allocation
 		default:
 			return 0, e
 		}
