@@ -173,7 +173,8 @@ traffic: {listeners: ["%s"]}
 mcmp: {listeners: ["%s"]}
 admin: {address: "%s"}
 log: {format: text}
-`, n.name, filepath.Join(d.dir, n.name), n.traffic, n.mcmp, n.admin)
+access_log: {output: %q}
+`, n.name, filepath.Join(d.dir, n.name), n.traffic, n.mcmp, n.admin, filepath.Join(d.dir, n.name+"-access.log"))
 		if d.replicas > 1 {
 			text += fmt.Sprintf(`cluster:
   address: "%s"

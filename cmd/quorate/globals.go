@@ -42,9 +42,14 @@ func (f levelFlag) Set(s string) error {
 	return nil
 }
 
-// load reads the configuration that flags, environment and file make.
+// read reads the configuration that flags, environment and file make.
+func (g *globals) read() (*config.Config, error) {
+	return config.Load(config.Source{File: g.file, Set: g.set, Env: os.Environ()})
+}
+
+// load is read for a command: what is wrong is said in the words of package config.
 func (g *globals) load() (*config.Config, error) {
-	c, err := config.Load(config.Source{File: g.file, Set: g.set, Env: os.Environ()})
+	c, err := g.read()
 	if err != nil {
 		return nil, configError{ownText{err}}
 	}

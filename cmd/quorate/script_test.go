@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -16,6 +21,9 @@ import (
 //	code N COMMAND...   the command must end with exit code N
 //	mode FILE 0600      the file must have this mode
 //	port NAME...        puts free loopback addresses into variables
+//	certificate FILE NAME...  writes a new certificate for names to FILE.pem, its key to FILE-key.pem
+//	await FILE REGEXP   waits until a line of the file matches
+//	shows ADDRESS NAME FILE   waits until a TLS server shows FILE.pem to a client that asks for NAME
 func TestScripts(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -38,6 +46,10 @@ func TestScripts(t *testing.T) {
 			"code": exitsWith,
 			"mode": hasMode,
 			"port": freePorts(t),
+
+			"certificate": writesCertificate,
+			"await":       awaits,
+			"shows":       shows,
 		},
 	})
 }
@@ -75,6 +87,56 @@ func freePorts(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, _ bool, args []string) {
 		for _, name := range args {
 			ts.Setenv(name, reserve(t))
+		}
+	}
+}
+
+func writesCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: certificate file name...")
+	}
+	cert, key := certificateFor(args[1:]...)
+	for name, text := range map[string]string{args[0] + ".pem": cert, args[0] + "-key.pem": key} {
+		// Renamed into place, as those who renew do: nobody reads half a file.
+		name = ts.MkAbs(name)
+		ts.Check(os.WriteFile(name+".new", []byte(text), 0o600))
+		ts.Check(os.Rename(name+".new", name))
+	}
+}
+
+func awaits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await file regexp")
+	}
+	wanted, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	until(ts, args[0]+" to have "+args[1], func() bool {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && wanted.Match(b)
+	})
+}
+
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: shows address name file")
+	}
+	text, err := os.ReadFile(ts.MkAbs(args[2] + ".pem"))
+	ts.Check(err)
+	want, _ := pem.Decode(text)
+	until(ts, args[0]+" to show "+args[2], func() bool {
+		c, err := tls.Dial("tcp", args[0], &tls.Config{ServerName: args[1], InsecureSkipVerify: true})
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return bytes.Equal(c.ConnectionState().PeerCertificates[0].Raw, want.Bytes)
+	})
+}
+
+func until(ts *testscript.TestScript, what string, ok func() bool) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for %s", what)
 		}
 	}
 }

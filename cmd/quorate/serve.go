@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	stdlog "log"
@@ -22,6 +21,7 @@ import (
 	"github.com/quorate/quorate/gossip"
 	"github.com/quorate/quorate/mcmp"
 	"github.com/quorate/quorate/proxy"
+	"github.com/quorate/quorate/proxy/accesslog"
 	"github.com/quorate/quorate/raftnode"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -34,7 +34,7 @@ func serveCommand(g *globals) *cobra.Command {
 		GroupID: groupStart,
 		Long: `Without a file it is a replica of its own: workers register on 127.0.0.1:6666,
 users come to port 8080, data is in ./quorate-data. SIGTERM and Ctrl-C stop it in
-order, a second one at once.`,
+order, a second one at once. SIGHUP reloads, SIGUSR1 opens log files again.`,
 		Example: `  quorate serve
   quorate serve --config /etc/quorate/quorate.yaml
   quorate serve --set traffic.listeners=:8000`,
@@ -44,12 +44,12 @@ order, a second one at once.`,
 			if err != nil {
 				return err
 			}
-			log, closeLog, err := g.logger(conf)
+			logs, err := g.logs(conf)
 			if err != nil {
 				return err
 			}
-			defer closeLog()
-			return serve(cmd.Context(), g, conf, log)
+			defer logs.close()
+			return serve(cmd.Context(), g, conf, logs)
 		},
 	}
 	g.configFlags(c)
@@ -58,15 +58,21 @@ order, a second one at once.`,
 
 // server is one replica: the parts, and what they are told of each other.
 type server struct {
-	conf  *config.Config
-	log   *slog.Logger
-	start time.Time
+	conf    *config.Config                // as at the start
+	written atomic.Pointer[config.Config] // as last read
+	log     *slog.Logger
+	logs    *logs
+	start   time.Time
 
 	replica *raftnode.Replica
 	gossip  *gossip.Gossip // nil when standalone
 	proxy   *proxy.Proxy
 	mcmp    *mcmp.Server
 	admin   *admin.Server
+	access  *accesslog.Log // nil: none
+
+	certificates *certificates
+	tune         func(config.Traffic) // gives the running proxy other timeouts, limits, trusted proxies
 
 	addresses admin.Addresses
 	registry  *prometheus.Registry
@@ -77,8 +83,12 @@ type server struct {
 
 // serve is a list: open everything, run everything, stop in order.
 // ctx ends with the first signal.
-func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logger) error {
-	s := &server{conf: conf, log: log, start: time.Now(), registry: prometheus.NewRegistry()}
+func serve(ctx context.Context, g *globals, conf *config.Config, logs *logs) error {
+	log := logs.Logger
+	s := &server{conf: conf, log: log, logs: logs, start: time.Now(), registry: prometheus.NewRegistry(), certificates: newCertificates(log)}
+	s.written.Store(conf)
+	reload := newReloader(s, g.read)
+	defer reload.close()
 	// net/http's Transport knows only the standard logger for answers nobody asked for.
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
@@ -90,10 +100,15 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 
 	// Each part has a context of its own, because the order of stopping matters.
 	parts := newParts()
+	last := newParts() // what hears of the others to their end
+	if s.access != nil {
+		last.run("access log", s.access.Run)
+	}
 	parts.run("replica", s.replica.Run)
 	parts.run("traffic", s.proxy.Run)
 	parts.run("mcmp", s.mcmp.Run)
 	parts.run("admin", s.admin.Run)
+	parts.run("reload", reload.Run)
 	if s.gossip != nil {
 		parts.run("gossip", s.gossip.Run)
 	}
@@ -116,6 +131,10 @@ func serve(ctx context.Context, g *globals, conf *config.Config, log *slog.Logge
 	parts.stopAll()
 	if err := parts.wait(); failed == nil {
 		failed = err
+	}
+	last.stopAll()
+	if err := last.wait(); err != nil {
+		s.log.Warn("access log is not complete", "error", err)
 	}
 	s.log.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
 	return failed
@@ -179,6 +198,9 @@ func (s *server) open() error {
 	if err := s.openReplica(); err != nil {
 		return err
 	}
+	if err := s.openAccessLog(); err != nil {
+		return err
+	}
 	if err := s.openTraffic(); err != nil {
 		return err
 	}
@@ -238,6 +260,8 @@ func (s *server) openReplica() error {
 			rc.Secrets = secrets
 		} else if rc.Credentials, err = raftnode.LoadCredentials(c.Cluster.TLS.CertFile, c.Cluster.TLS.KeyFile, c.Cluster.TLS.CAFile); err != nil {
 			return configError{fmt.Errorf("cluster.tls: %w", err)}
+		} else if err := s.certificates.keep(config.Certificate{CertFile: c.Cluster.TLS.CertFile, KeyFile: c.Cluster.TLS.KeyFile}); err != nil {
+			return configError{fmt.Errorf("cluster.tls: %w", err)}
 		}
 		if len(keys) == 0 {
 			s.log.Warn("gossip is not encrypted", "advice", "give cluster.secret_file beside cluster.tls")
@@ -283,6 +307,15 @@ func secretsOf(c *config.Config) ([]raftnode.Secret, error) {
 	return secrets, nil
 }
 
+// adminTokens reads admin.tokens_file.
+func adminTokens(file string) ([]admin.Token, error) {
+	tokens, err := admin.ReadTokens(file)
+	if err != nil {
+		return nil, configError{fmt.Errorf("admin.tokens_file: %w", err)}
+	}
+	return tokens, nil
+}
+
 func (s *server) openAdmin() error {
 	a := s.conf.Admin
 	ac := admin.Config{
@@ -301,13 +334,13 @@ func (s *server) openAdmin() error {
 	}
 	var err error
 	if a.TokensFile != "" {
-		if ac.Tokens, err = admin.ReadTokens(a.TokensFile); err != nil {
-			return configError{fmt.Errorf("admin.tokens_file: %w", err)}
+		if ac.Tokens, err = adminTokens(a.TokensFile); err != nil {
+			return err
 		}
 	}
 	if a.TLS.CertFile != "" {
-		if ac.TLS, err = listenerTLS([]config.Certificate{{CertFile: a.TLS.CertFile, KeyFile: a.TLS.KeyFile}}, a.TLS.ClientAuth, a.TLS.ClientCAFile, "1.2"); err != nil {
-			return fmt.Errorf("admin.tls: %w", err)
+		if ac.TLS, err = s.listenerTLS("admin.tls", a.TLS.ClientAuth, "1.2", nil, "h2", "http/1.1"); err != nil {
+			return err
 		}
 	}
 	if s.conf.Metrics.Enabled {
@@ -437,28 +470,3 @@ func (p *parts) stopAll() {
 }
 
 func (p *parts) wait() error { return p.group.Wait() }
-
-// listenerTLS is the tls of a listener of ours.
-func listenerTLS(certs []config.Certificate, clientAuth, clientCA, minVersion string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tlsVersion(minVersion)}
-	for _, k := range certs {
-		cert, err := tls.LoadX509KeyPair(k.CertFile, k.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		c.Certificates = append(c.Certificates, cert)
-	}
-	if clientAuth == "" || clientAuth == "none" {
-		return c, nil
-	}
-	pool, err := certPool(clientCA)
-	if err != nil {
-		return nil, err
-	}
-	c.ClientCAs = pool
-	c.ClientAuth = tls.VerifyClientCertIfGiven
-	if clientAuth == "require" {
-		c.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return c, nil
-}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"crypto/tls"
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,8 +13,20 @@ import (
 	"github.com/quorate/quorate/fsm"
 	"github.com/quorate/quorate/mcmp"
 	"github.com/quorate/quorate/proxy"
+	"github.com/quorate/quorate/proxy/accesslog"
 	"github.com/quorate/quorate/proxy/route"
 )
+
+// openAccessLog opens what section `access_log` says. A witness has no requests to log.
+func (s *server) openAccessLog() error {
+	c := s.conf.AccessLog
+	if !c.Enabled || len(s.conf.Traffic.Listeners) == 0 {
+		return nil
+	}
+	var err error
+	s.access, err = accesslog.Open(accesslog.Config{Output: c.Output, Format: c.Format, Fields: c.Fields, Sample: float64(c.Sample), Log: s.log})
+	return err
+}
 
 // openTraffic opens the users' listeners and compiles the first table.
 func (s *server) openTraffic() error {
@@ -26,17 +36,10 @@ func (s *server) openTraffic() error {
 		ReadyPath:      t.ReadyPath,
 		NotReady:       s.notReady,
 		TrustedProxies: t.TrustedProxies,
-		Timeouts:       proxy.Timeouts{Header: t.Timeouts.Header, Body: t.Timeouts.Body, Write: t.Timeouts.Write, Idle: t.Timeouts.Idle},
+		Timeouts:       timeoutsOf(t),
 		BodyMinRate:    int64(t.BodyMinRate),
-		Limits: proxy.Limits{
-			Connections:           t.Limits.Connections,
-			HeaderBytes:           int(t.Limits.HeaderBytes),
-			Headers:               t.Limits.Headers,
-			RequestLineBytes:      int(t.Limits.RequestLineBytes),
-			BodyBytes:             int64(t.Limits.BodyBytes),
-			RequestsPerConnection: t.Limits.RequestsPerConnection,
-		},
-		MaxStreams: t.HTTP2.MaxConcurrentStreams,
+		Limits:         s.limitsOf(t),
+		MaxStreams:     t.HTTP2.MaxConcurrentStreams,
 		Path: route.PathOptions{
 			EncodedSlash: map[string]route.EncodedSlash{"reject": route.SlashReject, "keep": route.SlashKeep, "decode": route.SlashDecode}[t.Path.EncodedSlash],
 			ResolveDots:  t.Path.DotSegments == "decode",
@@ -69,16 +72,22 @@ func (s *server) openTraffic() error {
 	if pc.Upstream.TLS, err = upstreamTLS(u.TLS); err != nil {
 		return fmt.Errorf("upstream.tls: %w", err)
 	}
+	if u.TLS.CertFile != "" {
+		if err := s.certificates.keep(config.Certificate{CertFile: u.TLS.CertFile, KeyFile: u.TLS.KeyFile}); err != nil {
+			return fmt.Errorf("upstream.tls: %w", err)
+		}
+	}
 	for i, l := range t.Listeners {
-		key := "traffic.listeners[" + strconv.Itoa(i) + "]"
+		key := listenerKey("traffic", i)
 		pl := proxy.Listener{Protocols: l.ALPN()}
 		if l.TLS != nil {
-			if pl.TLS, err = listenerTLS(l.TLS.Pairs(), l.TLS.ClientAuth, l.TLS.ClientCAFile, l.TLS.MinVersion); err != nil {
-				closeAll(pc.Listeners)
-				return fmt.Errorf("%s.tls: %w", key, err)
-			}
+			var verify func(tls.ConnectionState) error
 			if names := l.TLS.ClientNames; len(names) > 0 {
-				pl.TLS.VerifyConnection = clientNamed(names)
+				verify = clientNamed(names)
+			}
+			if pl.TLS, err = s.listenerTLS(key+".tls", l.TLS.ClientAuth, l.TLS.MinVersion, verify, l.ALPN()...); err != nil {
+				closeAll(pc.Listeners)
+				return err
 			}
 		}
 		if pl.Listener, err = listen(l.Address, key); err != nil {
@@ -94,6 +103,21 @@ func (s *server) openTraffic() error {
 	}
 	s.proxy.Reset(s.replica.State().State)
 	return nil
+}
+
+func timeoutsOf(t config.Traffic) proxy.Timeouts {
+	return proxy.Timeouts{Header: t.Timeouts.Header, Body: t.Timeouts.Body, Write: t.Timeouts.Write, Idle: t.Timeouts.Idle}
+}
+
+func (s *server) limitsOf(t config.Traffic) proxy.Limits {
+	return proxy.Limits{
+		Connections:           s.connections(t.Limits.Connections),
+		HeaderBytes:           int(t.Limits.HeaderBytes),
+		Headers:               t.Limits.Headers,
+		RequestLineBytes:      int(t.Limits.RequestLineBytes),
+		BodyBytes:             int64(t.Limits.BodyBytes),
+		RequestsPerConnection: t.Limits.RequestsPerConnection,
+	}
 }
 
 func closeAll(ls []proxy.Listener) {
@@ -167,19 +191,16 @@ func (s *server) openMCMP() error {
 	}
 	var err error
 	if m.TokensFile != "" {
-		if mc.Tokens, err = lines(m.TokensFile); err != nil {
-			return fmt.Errorf("mcmp.tokens_file: %w", err)
-		}
-		if len(mc.Tokens) == 0 {
-			return configError{fmt.Errorf("mcmp.tokens_file: %s: no token in it", m.TokensFile)}
+		if mc.Tokens, err = mcmpTokens(m.TokensFile); err != nil {
+			return err
 		}
 	}
 	for i, l := range m.Listeners {
-		key := "mcmp.listeners[" + strconv.Itoa(i) + "]"
+		key := listenerKey("mcmp", i)
 		ml := mcmp.Listener{Allowed: m.AllowedCIDRs.Or(nil)}
 		if l.TLS != nil {
-			if ml.TLS, err = listenerTLS([]config.Certificate{{CertFile: l.TLS.CertFile, KeyFile: l.TLS.KeyFile}}, l.TLS.ClientAuth, l.TLS.ClientCAFile, l.TLS.MinVersion); err != nil {
-				return fmt.Errorf("%s.tls: %w", key, err)
+			if ml.TLS, err = s.listenerTLS(key+".tls", l.TLS.ClientAuth, l.TLS.MinVersion, nil); err != nil {
+				return err
 			}
 			ml.ClientNames = l.TLS.ClientNames
 		}
@@ -196,21 +217,22 @@ func (s *server) openMCMP() error {
 	return err
 }
 
-// lines are a file's, without blank ones and # comments.
-func lines(file string) ([]string, error) {
-	f, err := os.Open(file)
+// mcmpTokens reads mcmp.tokens_file: one a line, but for blank ones and # comments.
+func mcmpTokens(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, configError{fmt.Errorf("mcmp.tokens_file: %w", err)}
 	}
-	defer f.Close()
-	var out []string
-	scan := bufio.NewScanner(f)
-	for scan.Scan() {
-		if line := strings.TrimSpace(scan.Text()); line != "" && !strings.HasPrefix(line, "#") {
-			out = append(out, line)
+	var tokens []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			tokens = append(tokens, line)
 		}
 	}
-	return out, scan.Err()
+	if len(tokens) == 0 {
+		return nil, configError{fmt.Errorf("mcmp.tokens_file: %s: no token in it", file)}
+	}
+	return tokens, nil
 }
 
 // registerMetrics gathers what the parts count (ux.md §6).
@@ -224,9 +246,13 @@ func (s *server) registerMetrics() {
 		func() float64 { return oneIf(len(s.notReady()) == 0) })
 	differs := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_config_differs", Help: "Shared keys whose value in a file is not that of the log, on all replicas."},
 		func() float64 { return float64(len(s.differences(s.replica.Members()))) })
-	s.registry.MustRegister(build, ready, differs, workerGauges{s}, s.replica, s.proxy,
+	s.registry.MustRegister(build, ready, differs, s.certificates, workerGauges{s}, s.replica, s.proxy,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.registry.MustRegister(s.mcmp.Collectors()...)
+	if s.access != nil {
+		s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "quorate_access_log_dropped_total",
+			Help: "Lines of the access log that were not written."}, func() float64 { return float64(s.access.Dropped()) }))
+	}
 }
 
 func oneIf(b bool) float64 {

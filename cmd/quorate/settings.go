@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"strconv"
@@ -107,41 +105,6 @@ func given[T any](a config.Auto[T]) *T {
 		return nil
 	}
 	return &a.Value
-}
-
-// logger is the replica's log, and what closes its file.
-func (g *globals) logger(c *config.Config) (*slog.Logger, func(), error) {
-	out, closeOut := io.Writer(g.stderr), func() {}
-	switch c.Log.Output {
-	case "stderr":
-	case "stdout":
-		out = g.stdout
-	default:
-		f, err := os.OpenFile(c.Log.Output, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, nil, fmt.Errorf("log.output: %w", err)
-		}
-		out, closeOut = f, func() { f.Close() }
-	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		return nil, nil, fmt.Errorf("log.level: %w", err)
-	}
-	var h slog.Handler
-	if c.Log.Format == "text" || c.Log.Format == "auto" && isTerminal(out) {
-		h = slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
-	} else {
-		h = slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})
-	}
-	return slog.New(h).With("replica", c.Replica.Name), closeOut, nil
-}
-
-// inSeconds prints durations as everywhere in quorate's JSON: seconds, as numbers.
-func inSeconds(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
-	}
-	return a
 }
 
 func tlsVersion(v string) uint16 {

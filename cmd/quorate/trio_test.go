@@ -150,7 +150,9 @@ admin:
   address: "%s"
 log:
   format: json
-`, r.name, r.dir, r.traffic, r.mcmp, r.admin)
+access_log:
+  output: %q
+`, r.name, r.dir, r.traffic, r.mcmp, r.admin, filepath.Join(c.dir, r.name+"-access.log"))
 	if forming != "" {
 		text += fmt.Sprintf("cluster:\n  address: %q\n  gossip_address: %q\n  join: [\"%s\"]\n  secret_file: %q\n%s",
 			r.cluster, r.gossip, strings.Join(c.join, `", "`), c.secret, forming)

@@ -119,13 +119,14 @@ func (s *server) sharedKeys() map[string]string {
 	if s.replica.ClusterID() == "" {
 		return nil
 	}
-	own := settingsOf(s.conf)
+	conf := s.written.Load()
+	own := settingsOf(conf)
 	keys := map[string]string{}
 	for _, d := range config.Differences(sharedOf(own), sharedOf(s.replica.State().State.Settings())) {
-		if d.Key == "shared.voters" && !s.conf.Shared.Voters.Given {
+		if d.Key == "shared.voters" && !conf.Shared.Voters.Given {
 			continue // auto is what the cluster was formed with
 		}
-		if s.conf.Given(d.Key) {
+		if conf.Given(d.Key) {
 			keys[d.Key] = fmt.Sprintf("%s in its file, %s in the log", d.A, d.B)
 		}
 	}
