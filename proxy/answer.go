@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/quorate/quorate/proxy/http1"
 	"github.com/quorate/quorate/proxy/route"
 )
 
@@ -19,7 +19,7 @@ const (
 
 // ownText is the body of an answer of ours.
 func ownText(status int, sentence, id string) string {
-	s := itoa(status) + " " + http.StatusText(status) + "\n\n"
+	s := strconv.Itoa(status) + " " + http1.StatusText(status) + "\n\n"
 	if sentence != "" {
 		s += sentence + "\n"
 	}
@@ -29,114 +29,162 @@ func ownText(status int, sentence, id string) string {
 	return s
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
-// answer sends an answer of ours.
-func (x *exchange) answer(status int, sentence string, closing bool) {
-	if closing {
-		x.writer.Header().Set("Connection", "close")
-	}
-	x.plain(status, ownText(status, sentence, x.id))
+// answer sends an answer of ours; extra are whole header lines.
+func (x *exchange) answer(status int, sentence string, closing bool, extra ...string) {
+	x.plain(status, ownText(status, sentence, x.id), closing, extra...)
 }
 
-func (x *exchange) plain(status int, text string) {
-	h := x.writer.Header()
-	if x.body != nil && !x.body.settle() {
-		h.Set("Connection", "close")
+// plain is answer with another text. It is written as a worker would write it, and
+// goes the same way.
+func (x *exchange) plain(status int, text string, closing bool, extra ...string) {
+	x.takeBuffers()
+	if x.body.present {
+		if closing && !x.body.whole || !x.settle() {
+			closing, x.lingering = true, true
+		}
 	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Content-Length", itoa(len(text)))
-	h.Set("Cache-Control", "no-store")
-	x.begin(status)
-	if x.request.Method != http.MethodHead {
-		x.writer.Write([]byte(text))
+	x.closing = x.closing || closing
+	x.closedBy = "quorate"
+	head := append(x.up[:0], "HTTP/1.1 "...)
+	head = http1.AppendUint(head, uint64(status))
+	head = append(append(append(head, ' '), http1.StatusText(status)...), "\r\n"...)
+	if text != "" {
+		head = append(head, "Content-Type: text/plain; charset=utf-8\r\n"...)
 	}
-}
-
-// begin sends the status; from here on there is no other answer.
-func (x *exchange) begin(status int) {
+	head = append(head, "Cache-Control: no-store\r\n"...)
+	for _, line := range extra {
+		head = append(append(head, line...), "\r\n"...)
+	}
+	head = append(head, "\r\n"...)
+	x.resp.Reset()
+	if n, err := x.resp.Parse(head, http1.Limits{}); err != nil || n == 0 {
+		panic("an answer of ours is malformed: " + string(head))
+	}
 	x.status = status
-	x.extendWrite()
-	x.writer.WriteHeader(status)
-}
-
-// extendWrite gives the client time to take what is written next.
-func (x *exchange) extendWrite() {
-	if x.write > 0 {
-		x.control.SetWriteDeadline(time.Now().Add(x.write))
+	none := x.method == "HEAD"
+	err := x.down.begin(&x.resp, head, int64(len(text)), none)
+	if err == nil && !none {
+		x.sent = int64(len(text))
+		err = x.down.write([]byte(text), false)
+	}
+	if err == nil {
+		err = x.down.end(nil)
+	}
+	if err != nil {
+		x.broken, x.closedBy, x.cause = true, "client", err
 	}
 }
 
-// written ends what extendWrite began, before a wait for more: package http resets
-// an HTTP/2 stream whose deadline passes though nothing is being written.
-func (x *exchange) written() {
-	if x.write > 0 && x.request.ProtoMajor == 2 {
-		x.control.SetWriteDeadline(time.Time{})
+// refuseHead answers a head that is malformed, too large or too slow: then closes.
+func (p *Proxy) refuseHead(x *exchange, bad *http1.Error) {
+	x.shard.inFlight.Add(1)
+	defer p.account(x)
+	if x.start.IsZero() {
+		x.start = time.Now()
+	}
+	x.method = view(x.req.Method.Of(x.in))
+	x.name()
+	x.cause = bad
+	x.lingering = true
+	switch bad.Status {
+	case 414:
+		p.stats.own(ownLimit)
+		x.answer(414, "The address is too long.", true)
+	case 431:
+		p.stats.own(ownLimit)
+		x.answer(431, "The header is too large.", true)
+	case 408:
+		p.stats.own(ownTimeout)
+		x.answer(408, "The request came too slowly.", true)
+	case 405:
+		p.stats.own(ownBadRequest)
+		x.answer(405, "This method is not allowed.", true, "Allow: "+p.allowed())
+	case 400:
+		p.stats.own(ownBadRequest)
+		x.answer(400, sayMalformed, true)
+	default:
+		p.stats.own(ownBadRequest)
+		x.answer(bad.Status, "", true)
 	}
 }
 
 func (p *Proxy) badRequest(x *exchange) {
 	p.stats.own(ownBadRequest)
-	x.answer(http.StatusBadRequest, sayMalformed, true)
+	x.lingering = true
+	x.answer(400, sayMalformed, true)
 }
 
 // refuse answers a request that gets no node.
 func (p *Proxy) refuse(x *exchange, d *route.Decision) {
-	if x.gone() {
-		return
-	}
 	if x.last != nil && (d.Why == route.NoWorker || d.Why == route.Forced) {
 		p.fail(x, x.last) // all were tried
 		return
 	}
+	var extra []string
 	if d.RetryAfter > 0 {
-		x.writer.Header().Set("Retry-After", itoa(d.RetryAfter))
+		extra = append(extra, "Retry-After: "+strconv.Itoa(d.RetryAfter))
 	}
 	switch d.Why {
 	case route.EmptySegment:
 		p.badRequest(x)
 	case route.NoContext:
 		p.stats.own(ownNoContext)
-		x.answer(d.Status, sayNothing, false)
+		x.answer(d.Status, sayNothing, false, extra...)
 	case route.Rejected:
-		x.answer(d.Status, "", false)
+		x.answer(d.Status, "", false, extra...)
 	case route.Redirected:
-		x.writer.Header().Set("Location", d.Location)
-		x.answer(d.Status, "", false)
+		x.answer(d.Status, "", false, append(extra, "Location: "+d.Location)...)
 	default:
 		p.stats.own(ownUnavailable)
-		x.answer(d.Status, sayNoWorker, false)
+		x.answer(d.Status, sayNoWorker, false, extra...)
 	}
 }
 
 // fail answers a request whose last try failed.
 func (p *Proxy) fail(x *exchange, f *failure) {
-	if x.gone() && f.err != errBodyLate && f.err != errBodyLarge {
-		return
-	}
+	x.cause = f.err
 	switch f.kind {
+	case failedGone:
+		x.left()
 	case failedDial, failedFull:
 		p.stats.own(ownConnectFailed)
-		x.answer(http.StatusServiceUnavailable, sayNoWorker, false)
+		x.answer(503, sayNoWorker, false)
 	case failedLate:
 		p.stats.own(ownTimeout)
-		x.answer(http.StatusGatewayTimeout, sayLate, false)
+		x.answer(504, sayLate, false)
 	case failedBody:
-		switch f.err {
-		case errBodyLarge:
-			p.stats.own(ownLimit)
-			x.answer(http.StatusRequestEntityTooLarge, "The body is too large.", true)
-		case errBodyLate:
-			p.stats.own(ownTimeout)
-			x.answer(http.StatusRequestTimeout, "The body came too slowly.", true)
-		default:
-			p.badRequest(x)
-		}
+		p.failBody(x, f.err)
 	case failedLimit:
 		p.stats.own(ownLimit)
-		x.answer(http.StatusRequestHeaderFieldsTooLarge, "Too many header lines.", true)
+		x.answer(431, "Too many header lines.", true)
 	default:
 		p.stats.own(ownConnectFailed)
-		x.answer(http.StatusBadGateway, sayBroken, false)
+		x.answer(502, sayBroken, false)
 	}
+}
+
+// failBody answers a request whose body failed, if there is anybody to answer.
+func (p *Proxy) failBody(x *exchange, err error) {
+	x.cause, x.lingering = err, true
+	switch err {
+	case errBodyLarge:
+		p.stats.own(ownLimit)
+		x.answer(413, "The body is too large.", true)
+	case errBodyLate:
+		p.stats.own(ownTimeout)
+		x.answer(408, "The body came too slowly.", true)
+	case errTrailers:
+		p.stats.own(ownLimit)
+		x.answer(431, "The trailers are too large.", true)
+	case errBodyBad:
+		p.badRequest(x)
+	default:
+		x.left()
+	}
+}
+
+// left is the end of an exchange whose client has gone: there is no answer.
+func (x *exchange) left() {
+	x.closedBy, x.broken, x.closing = "client", true, true
+	x.down.abort()
 }

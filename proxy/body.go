@@ -3,18 +3,20 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net/http"
-	"os"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/quorate/quorate/proxy/http1"
 )
 
 // What a client may do wrong with its body.
 var (
 	errBodyLarge = errors.New("body over the limit")
 	errBodyLate  = errors.New("body too slow")
+	errBodyBad   = errors.New("chunks are malformed")
+	errTrailers  = errors.New("chunk extensions and trailers over the limit")
 	errBodyOver  = errors.New("body is not wanted any more")
+	errGone      = errors.New("the client has left")
 )
 
 // rateGrace is how long a body may be slower than traffic.body_min_rate.
@@ -27,190 +29,405 @@ const (
 	restTime = 50 * time.Millisecond
 )
 
-// body reads a client's body for one exchange, within the limits of time, rate
-// and size. One try after another may read it, the next only if the former has
-// not begun to: what was consumed is never sent twice.
+// body is a client's request body as it comes in. What is decoded lies in
+// exchange.in, from start to end, until it is sent; what was consumed is never
+// sent twice.
 type body struct {
-	request *http.Request
-	control *http.ResponseController
-	c       *Config
-
-	reader atomic.Pointer[tryBody] // the try that has begun to read
-	cut    atomic.Bool             // a read was ended by interrupt
-	over   atomic.Bool             // nobody may read any more
-
-	mu      sync.Mutex // held while reading
-	began   time.Time  // of the first read; zero: untouched
-	n       int64
-	failure error       // the client's fault, or io.EOF
-	trailer http.Header // of the try that reads
+	present    bool
+	chunked    bool  // its length is not known: it is sent on in chunks
+	coded      bool  // it comes in chunks
+	start, end int   // of in: decoded, not taken yet
+	raw        int   // of in: from here to n nothing was looked at
+	left       int64 // bytes still to come from the client, by length
+	total      int64 // bytes that came
+	whole      bool  // the last byte came, trailers too
+	taken      bool  // somebody has read from it: it cannot be sent again
+	began      time.Time
+	chunks     http1.Chunked
 }
 
-// tryBody is the body as one try has it.
-type tryBody struct {
-	*body
-	closed bool        // guarded by mu
-	broken atomic.Bool // its connection has ended
+func (b *body) reset() {
+	b.present, b.chunked, b.coded, b.whole, b.taken = false, false, false, false, false
+	b.start, b.end, b.raw, b.left, b.total = 0, 0, 0, 0, 0
+	b.began = time.Time{}
+	b.chunks.Fields, b.chunks.Trailers = b.chunks.Fields[:0], b.chunks.Trailers[:0]
 }
 
-// begin gives the body to the next try; nil if an earlier one has read from it.
-func (b *body) begin() *tryBody {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.began.IsZero() {
+// inBuffer says whether all of it can be sent, and sent again.
+func (b *body) inBuffer() bool { return !b.present || b.whole && !b.taken }
+
+// ready are the bytes that are decoded.
+func (x *exchange) ready() []byte { return x.in[x.body.start:x.body.end] }
+
+// noteBody finds out what there is of a body behind the head.
+func (x *exchange) noteBody() {
+	b := &x.body
+	b.start, b.end, b.raw = x.head, x.head, x.head
+	if x.req.Length == 0 {
+		b.whole = true
+		return
+	}
+	b.present, b.chunked = true, x.req.Length < 0
+	b.coded = b.chunked && x.down == &x.h1
+	if b.chunked {
+		b.chunks.Reset(x.t.Limits.HeaderBytes)
+		return
+	}
+	k := int(min(int64(x.n-x.head), x.req.Length))
+	b.end, b.raw, b.total = x.head+k, x.head+k, int64(k)
+	b.left = x.req.Length - int64(k)
+	b.whole = b.left == 0
+}
+
+// openBody reads what is to be read before a worker is chosen: a short body whole,
+// so that slow uploads hold no worker; of chunks only what is there (http-notes.md
+// §7).
+func (x *exchange) openBody() error {
+	x.noteBody()
+	b := &x.body
+	if !b.present {
 		return nil
 	}
-	b.trailer = make(http.Header)
-	for k := range b.request.Trailer {
-		if trailerAllowed(k) {
-			b.trailer[k] = nil
+	if limit := x.t.Limits.BodyBytes; limit > 0 && x.req.Length > limit {
+		return errBodyLarge
+	}
+	if room := 4 << 10; len(x.in)-x.head < room {
+		x.growIn(x.head + room)
+	}
+	if b.coded {
+		return x.decode()
+	}
+	if b.chunked || x.req.Expect || b.left > int64(len(x.in)-b.end) {
+		return nil
+	}
+	for !b.whole {
+		k, err := x.down.fill(x.in[b.end : b.end+int(b.left)])
+		b.end += k
+		b.left -= int64(k)
+		b.total += int64(k)
+		b.whole = b.left == 0
+		if err != nil && !b.whole {
+			return err
+		}
+		b.raw, x.n = b.end, b.end
+	}
+	return nil
+}
+
+// growIn makes room for size bytes. Strings cut from the old buffer stay good.
+func (x *exchange) growIn(size int) {
+	grown := make([]byte, max(size, 2*len(x.in)))
+	copy(grown, x.in[:x.n])
+	x.in = grown
+}
+
+// decode takes chunks apart that are there, in place.
+func (x *exchange) decode() error {
+	b := &x.body
+	wrote, took, done, err := b.chunks.Decode(x.in[b.end:b.end], x.in[b.raw:x.n])
+	b.end += wrote
+	b.raw += took
+	b.whole = done
+	b.total += int64(wrote)
+	if err != nil {
+		if err.Status == 431 {
+			return errTrailers
+		}
+		return errBodyBad
+	}
+	if limit := x.t.Limits.BodyBytes; limit > 0 && b.total > limit {
+		return errBodyLarge
+	}
+	return nil
+}
+
+// readBody returns bytes of the body: what is decoded first, then from the client.
+// io.EOF follows the last. Only one goroutine reads.
+func (x *exchange) readBody(to []byte) (int, error) {
+	b := &x.body
+	b.taken = true
+	for {
+		if b.start < b.end {
+			n := copy(to, x.in[b.start:b.end])
+			b.start += n
+			return n, nil
+		}
+		if b.whole {
+			return 0, io.EOF
+		}
+		if !b.coded {
+			if !b.chunked && int64(len(to)) > b.left {
+				to = to[:b.left]
+			}
+			n, err := x.down.fill(to)
+			b.total += int64(n)
+			if !b.chunked {
+				b.left -= int64(n)
+				b.whole = b.left == 0
+			} else if limit := x.t.Limits.BodyBytes; limit > 0 && b.total > limit {
+				return 0, errBodyLarge
+			}
+			if err == io.EOF && b.chunked {
+				b.whole = true
+			}
+			if n > 0 || b.whole && !b.chunked {
+				return n, nil
+			}
+			return 0, err
+		}
+		// All that was decoded is taken: the room behind the head is free.
+		if b.raw == x.n {
+			b.raw, x.n = x.head, x.head
+			n, err := x.down.fill(x.in[x.n:])
+			if err != nil {
+				return 0, err
+			}
+			x.n += n
+		}
+		b.start, b.end = x.head, x.head
+		if err := x.decode(); err != nil {
+			return 0, err
 		}
 	}
-	return &tryBody{body: b}
 }
 
-// withdraw takes the body back, and says whether the try has left it untouched.
-func (t *tryBody) withdraw() bool {
-	if !t.mu.TryLock() {
-		return false // it reads
-	}
-	defer t.mu.Unlock()
-	t.closed = true
-	return t.began.IsZero()
-}
-
-// Read implements io.Reader for the transport.
-func (t *tryBody) Read(buf []byte) (int, error) {
-	b := t.body
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if t.closed || t.ended() {
-		return 0, errBodyOver
-	}
-	if b.failure != nil {
-		return 0, b.failure
-	}
-	now := time.Now()
-	b.reader.Store(t)
-	if d := b.c.Timeouts.Body; d > 0 {
-		b.control.SetReadDeadline(now.Add(d))
-	}
-	if t.ended() { // again, since the line above undoes what interrupt and finish did
-		b.control.SetReadDeadline(time.Time{})
-		return 0, errBodyOver
-	}
+// bodyDeadline is until when more of the body has to come; zero: whenever.
+func (x *exchange) bodyDeadline(now time.Time) (deadline time.Time) {
+	b := &x.body
 	if b.began.IsZero() {
 		b.began = now
 	}
-	n, err := b.request.Body.Read(buf)
-	b.n += int64(n)
-	late, most := errors.Is(err, os.ErrDeadlineExceeded), b.c.Timeouts.Body
-	switch limit, rate := b.c.Limits.BodyBytes, b.c.BodyMinRate; {
-	case late && most > 0 && time.Since(now) >= most:
-		err = errBodyLate // before broken: package http has told the transport already
-	case late || err != nil && err != io.EOF && t.broken.Load():
-		err = errBodyOver // by interrupt or finish
-	case limit > 0 && b.n > limit:
-		err = errBodyLarge
-	case err == nil && rate > 0 && b.slow(rate):
-		err = errBodyLate
-	case err == io.EOF:
-		for k := range b.trailer {
-			b.trailer[k] = b.request.Trailer[k]
+	if d := x.t.Timeouts.Body; d > 0 {
+		deadline = now.Add(d)
+	}
+	if rate := x.t.BodyMinRate; rate > 0 {
+		due := b.began.Add(rateGrace + time.Duration(float64(b.total)/float64(rate)*float64(time.Second)))
+		if deadline.IsZero() || due.Before(deadline) {
+			deadline = due
 		}
 	}
-	b.failure = err
-	if err != nil || b.request.ProtoMajor == 2 {
-		// What follows is waiting, for the answer or for the worker to take more. A
-		// deadline that passes then would look as if the client had gone, and ends
-		// the body of an HTTP/2 stream though nobody reads it.
-		b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
+	return deadline
 }
 
-// ended says whether nothing may be read any more. It needs no lock.
-func (t *tryBody) ended() bool { return t.over.Load() || t.broken.Load() }
-
-func (b *body) slow(rate int64) bool {
-	took := time.Since(b.began)
-	return took > rateGrace && float64(b.n) < took.Seconds()*float64(rate)
-}
-
-// Close implements io.Closer. The transport may call it while it still reads:
-// withdraw and finish end a try.
-func (t *tryBody) Close() error { return nil }
-
-// fault is what the client did wrong; nil if nothing.
-func (b *body) fault() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failure == io.EOF || b.failure == errBodyOver {
-		return nil
-	}
-	return b.failure
-}
-
-// interrupt ends a read that waits for the client, since the connection of this
-// try has ended: the transport returns only when the body does.
-func (t *tryBody) interrupt() {
-	t.broken.Store(true)
-	if t.mu.TryLock() { // nobody reads; the next read sees it
-		t.mu.Unlock()
-		return
-	}
-	if t.reader.Load() != t {
-		return
-	}
-	t.cut.Store(true)
-	t.control.SetReadDeadline(time.Unix(1, 0))
-	t.mu.Lock()
-	t.control.SetReadDeadline(time.Time{}) // the connection may live on
-	t.mu.Unlock()
-}
-
-// finish ends all reading and says whether the body was read to its end. It
-// waits for a read that runs: the connection goes back to package http.
-func (b *body) finish() (whole bool) {
-	b.over.Store(true)
-	if !b.mu.TryLock() {
-		b.control.SetReadDeadline(time.Unix(1, 0))
-		b.mu.Lock()
-		b.control.SetReadDeadline(time.Time{})
-	}
-	defer b.mu.Unlock()
-	return b.failure == io.EOF
-}
-
-// settle ends all reading and says whether the connection can take another
-// request. HTTP/2 keeps requests apart by itself.
-func (b *body) settle() bool {
-	if b.finish() || b.request.ProtoMajor != 1 {
+// settle deals with a body that nobody wants: if what is left is little and there
+// it is read. True: the connection can go on.
+func (x *exchange) settle() bool {
+	b := &x.body
+	switch {
+	case !b.present:
 		return true
-	}
-	if len(b.request.Header["Expect"]) > 0 {
-		return false // reading would ask the client for it
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failure != nil {
+	case x.req.Expect: // whether it comes is the client's choice now
+		return false
+	case b.whole:
+		return true
+	case b.left > restMost:
 		return false
 	}
-	b.control.SetReadDeadline(time.Now().Add(restTime))
-	_, err := io.CopyN(io.Discard, b.request.Body, restMost+1)
-	b.control.SetReadDeadline(time.Time{})
-	if err != io.EOF {
-		err = errBodyOver
+	if x.down != &x.h1 {
+		return true // HTTP/2 ends the stream alone
 	}
-	b.failure = err
-	return err == io.EOF
+	t := *x.t
+	t.Timeouts.Body, t.BodyMinRate = restTime, 0
+	saved := x.t
+	x.t = &t
+	defer func() { x.t = saved }()
+	began := time.Now()
+	into := x.up
+	for read := 0; read <= restMost; {
+		n, err := x.readBody(into)
+		read += n
+		if err == io.EOF {
+			return true
+		}
+		if err != nil || time.Since(began) > 2*restTime {
+			return false
+		}
+	}
+	return false
 }
 
-// whole says whether the body has been read to its end.
-func (b *body) whole() bool {
-	if !b.mu.TryLock() {
-		return false // it is being read
+// pump sends a body on that does not fit the buffer, while the answer is awaited
+// and relayed by the goroutine of the exchange, which joins it before any buffer
+// or connection goes back.
+type pump struct {
+	x        *exchange
+	conn     *upConn       // nil: no pump runs
+	done     chan struct{} // one send at the end of run
+	ended    atomic.Bool
+	progress atomic.Int64 // when bytes were last sent on, Unix ns
+	fault    error        // the client's; read after ended
+	failed   error        // the worker's; read after ended
+}
+
+// startPump sends the rest of the body to c.
+func (x *exchange) startPump(c *upConn) {
+	m := &x.pump
+	m.conn, m.fault, m.failed = c, nil, nil
+	m.ended.Store(false)
+	m.progress.Store(time.Now().UnixNano())
+	go x.pumped()
+}
+
+// stopPump ends the pump if it still runs, and waits for it. It returns whether
+// the body was sent to its end.
+func (x *exchange) stopPump() bool {
+	m := &x.pump
+	if m.conn == nil {
+		return x.body.whole
 	}
-	defer b.mu.Unlock()
-	return b.failure == io.EOF
+	if !m.ended.Load() {
+		x.down.interrupt()
+		m.conn.Interrupt()
+	}
+	<-m.done
+	m.conn = nil
+	x.down.resume()
+	return m.fault == nil && m.failed == nil
+}
+
+// bodySent says whether the worker has got the body to its end.
+func (x *exchange) bodySent() bool {
+	m := &x.pump
+	if m.conn == nil {
+		return x.body.whole
+	}
+	return m.ended.Load() && m.fault == nil && m.failed == nil
+}
+
+// run is the pump's goroutine.
+func (m *pump) run() {
+	m.fault, m.failed = m.send()
+	m.ended.Store(true)
+	if m.fault != nil {
+		m.conn.Interrupt() // whoever waits for the answer is to hear of it
+	}
+	m.done <- struct{}{}
+}
+
+// chunkRoom is kept free before a piece of body for the head of its chunk.
+const chunkRoom = 16
+
+func (m *pump) send() (fault, failed error) {
+	x, b := m.x, &m.x.body
+	buf := bigBuffers.Get().(*[bigBuffer]byte)
+	defer bigBuffers.Put(buf)
+	for {
+		if !b.chunked && b.start == b.end && b.left >= spliceLeast {
+			if handled, fault, failed := m.splice(); handled {
+				if fault != nil || failed != nil || b.whole {
+					return fault, failed
+				}
+				continue
+			}
+		}
+		n, err := x.readBody(buf[chunkRoom : len(buf)-2])
+		if n > 0 {
+			piece := buf[chunkRoom : chunkRoom+n]
+			if b.chunked {
+				piece = frame(buf[:], n)
+			}
+			if _, err := m.conn.Write(piece); err != nil {
+				return nil, err
+			}
+			m.progress.Store(time.Now().UnixNano())
+		}
+		if err == io.EOF {
+			if b.chunked {
+				_, err = m.conn.Write(x.lastChunk(buf[:0]))
+			} else {
+				err = nil
+			}
+			return nil, err
+		}
+		if err != nil {
+			return err, nil
+		}
+		if !b.chunked && b.whole && b.start == b.end {
+			return nil, nil
+		}
+	}
+}
+
+// frame makes a chunk of the n bytes behind chunkRoom, in place.
+func frame(buf []byte, n int) []byte {
+	var head [chunkRoom]byte
+	h := http1.AppendChunkHead(head[:0], n)
+	from := chunkRoom - len(h)
+	copy(buf[from:], h)
+	buf[chunkRoom+n], buf[chunkRoom+n+1] = '\r', '\n'
+	return buf[from : chunkRoom+n+2]
+}
+
+// hasTrailers says whether something comes behind a body that may pass: it needs
+// chunks of ours to be carried.
+func (x *exchange) hasTrailers() bool {
+	c := &x.body.chunks
+	for i := range c.Fields {
+		if http1.TrailerAllowed(&c.Fields[i], c.Trailers) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastChunk ends a body in chunks: with the trailers that may pass.
+func (x *exchange) lastChunk(to []byte) []byte {
+	return appendTrailers(to, &x.body.chunks)
+}
+
+// appendTrailers appends the last chunk and the trailers of c that may pass.
+func appendTrailers(to []byte, c *http1.Chunked) []byte {
+	to = append(to, "0\r\n"...)
+	if c != nil {
+		for i := range c.Fields {
+			if f := &c.Fields[i]; http1.TrailerAllowed(f, c.Trailers) {
+				to = http1.AppendField(to, view(f.Name.Of(c.Trailers)), f.Value.Of(c.Trailers))
+			}
+		}
+	}
+	return append(to, "\r\n"...)
+}
+
+// splice moves a long body in the kernel; handled is false where it cannot.
+func (m *pump) splice() (handled bool, fault, failed error) {
+	x, b := m.x, &m.x.body
+	from := x.down.carrier()
+	if from == nil {
+		return false, nil, nil
+	}
+	now := time.Now()
+	from.SetReadDeadline(x.bodyDeadline(now))
+	n, ok, workers, err := from.Splice(m.conn.Conn, min(b.left, spliceMost))
+	if !ok {
+		return false, nil, nil
+	}
+	b.taken = true
+	b.left -= n
+	b.total += n
+	b.whole = b.left == 0
+	m.progress.Store(time.Now().UnixNano())
+	switch {
+	case err == nil && n > 0:
+		return true, nil, nil
+	case workers:
+		return true, nil, err
+	}
+	return true, x.h1.fault(err), nil
+}
+
+// appendReady appends what is decoded, framed for the worker, and takes it.
+func (x *exchange) appendReady(to []byte) []byte {
+	b := &x.body
+	n := b.end - b.start
+	if !b.chunked || b.whole && !x.hasTrailers() {
+		return append(to, x.ready()...)
+	}
+	if n > 0 {
+		to = http1.AppendChunkHead(to, n)
+		to = append(append(to, x.ready()...), "\r\n"...)
+	}
+	if b.whole {
+		to = x.lastChunk(to)
+	}
+	return to
 }

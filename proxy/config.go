@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/quorate/quorate/proxy/accesslog"
 	"github.com/quorate/quorate/proxy/route"
 )
 
@@ -21,19 +22,26 @@ type Config struct {
 	ReadyPath string          // answered here: 200, or 503 with the reasons; "" = none
 	NotReady  func() []string // why this replica should get no traffic; nil or empty: it should
 
-	TrustedProxies    []netip.Prefix // whose forwarding headers are believed
-	Timeouts          Timeouts
-	BodyMinRate       int64 // bytes per second that a client must send, after the first 5 s
-	Limits            Limits
-	MaxStreams        int // per h2 connection
+	Tuning                 // to begin with
+	MaxStreams        int  // per h2 connection
+	Underscores       bool // names of header lines with "_" are sent on
 	Path              route.PathOptions
 	DisallowedMethods []string // answered 405, as CONNECT always is
 
 	Upstream Upstream
 
+	AccessLog        *accesslog.Log // nil: none
 	PerWorkerMetrics bool
 	Log              *slog.Logger     // default: discard
 	Now              func() time.Time // default: time.Now
+}
+
+// Tuning is what can change while a Proxy runs.
+type Tuning struct {
+	TrustedProxies []netip.Prefix // whose forwarding and PROXY headers are believed
+	Timeouts       Timeouts
+	BodyMinRate    int64 // bytes per second that a client must send, after the first 5 s
+	Limits         Limits
 }
 
 // Listener is one traffic address, already open.
@@ -41,13 +49,16 @@ type Listener struct {
 	Listener  net.Listener
 	TLS       *tls.Config // nil: plain
 	Protocols []string    // ALPN names; empty: http/1.1, and h2 with TLS. h2 without TLS: by prior knowledge
+
+	ProxyProtocol   bool // each connection begins with a PROXY header, from TrustedProxies only
+	RedirectToHTTPS bool // every request is answered 308 to https
 }
 
 // Timeouts of a client connection.
 type Timeouts struct {
 	Header time.Duration // from the first byte of a request, or from accept, to the end of its head
 	Body   time.Duration // between two reads of a body
-	Write  time.Duration // for what is written at once, at most 32 KiB
+	Write  time.Duration // for each MB at most that is written at once
 	Idle   time.Duration // between two requests
 }
 

@@ -1,31 +1,23 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"io"
-	"maps"
-	"net"
-	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"net/url"
+	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate/proxy/http1"
+	"github.com/quorate/quorate/proxy/pool"
 	"github.com/quorate/quorate/proxy/route"
+	"github.com/quorate/quorate/proxy/wire"
 )
-
-// This file is the whole of what is done with package http towards workers: one
-// try of one request. Another engine replaces forward and leaves the rest.
 
 // failure says why a try gave no answer; nothing has been sent to the client.
 type failure struct {
 	kind      failureKind
 	dial      dialOutcome // with failedDial
-	untouched bool        // no byte of the body has been read
+	untouched bool        // no byte of the body was sent or lost: it may go again
 	err       error
 }
 
@@ -39,6 +31,7 @@ const (
 	failedLate                      // no answer in time
 	failedBody                      // the client's body failed
 	failedLimit                     // more header lines than workers take
+	failedGone                      // the client has left, or this replica stops
 )
 
 var (
@@ -46,272 +39,390 @@ var (
 	errSilent = errors.New("the worker fell silent")
 	errCut    = errors.New("this replica stops")
 	errChatty = errors.New("too many informational answers")
+	errShort  = errors.New("the connection ended inside the answer")
+	errEarly  = errors.New("the connection ended before an answer")
+	errHead   = errors.New("head over the limit")
 )
 
-// maxInformational is how many 1xx answers are passed on (http-notes.md §3).
-const maxInformational = 8
+const (
+	// maxInformational is how many 1xx answers are passed on (http-notes.md §3).
+	maxInformational = 8
+	// While a worker is silent the client is looked at, first after sliceLeast
+	// to sliceMost (http-notes.md §7).
+	sliceLeast, sliceMost = 250 * time.Millisecond, 500 * time.Millisecond
+	// expectTime is how long a worker may take to say 100 (http-notes.md §7).
+	expectTime = time.Second
+)
 
-// forward sends the request to the node of d once, and relays the answer. nil: the
+// upConn is a connection to a worker.
+type upConn = pool.Conn
+
+// forward sends the request to the node of d, and relays the answer. nil: the
 // client has been answered, as far as possible.
+//
+// It tries again itself only where the request provably did not arrive: an idle
+// connection that turns out to be dead (http-notes.md §8).
 func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 	t := p.target(d.Node)
 	u := p.upstream(t)
-	ctx, cancel := context.WithCancelCause(x.request.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(p.life, func() { cancel(errCut) })()
-	if limit := p.c.Upstream.MaxRequestTime; limit > 0 {
-		timer := time.AfterFunc(time.Until(x.start.Add(limit)), func() { cancel(errLate) })
-		defer timer.Stop()
-	}
-	if err := u.take(ctx); err != nil {
-		kind := failedLate
-		if err == errFull {
-			kind = failedFull
+	x.tries++
+	for proven := false; ; {
+		var c *upConn
+		if !proven {
+			c = u.pool.Get()
 		}
-		return &failure{kind: kind, err: err}
+		if c == nil {
+			began := time.Now()
+			var err error
+			if c, err = u.pool.Open(nil, x.gone); err == pool.ErrClosed && !t.retired.Load() {
+				u = p.upstream(t) // it has moved
+				continue
+			} else if err != nil {
+				return p.unconnected(x, t, err)
+			}
+			x.connecting = max(0, x.connecting) + time.Since(began)
+		}
+		f, again := p.send(x, d, t, u, c)
+		if again == againNext || again == againOnce && !proven {
+			proven = proven || again == againOnce
+			continue
+		}
+		return f
 	}
-	defer u.give()
+}
 
-	out, body := p.outgoing(x, d, u)
-	if limit := p.c.Limits.Headers; limit > 0 && lines(out) > limit {
-		return &failure{kind: failedLimit}
+// unconnected sorts the error of a connection that was not made.
+func (p *Proxy) unconnected(x *exchange, t *target, err error) *failure {
+	f := failure{kind: failedDial, untouched: true, err: err}
+	var dial *pool.DialError
+	switch {
+	case x.gone():
+		f.kind = failedGone
+	case errors.Is(err, pool.ErrFull):
+		f.kind = failedFull
+	case errors.Is(err, pool.ErrClosed): // removed meanwhile
+		f.dial = dialRefused
+	case errors.As(err, &dial):
+		err = explainTLS(dial.Err)
+		f.dial = classifyDial(err)
+		p.dialFailed(t, f.dial, err)
+	default:
+		f.dial = dialLocal
 	}
-	w := &waiting{p: p, x: x, body: body}
-	began := time.Now()
-	resp, err := u.transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
-	w.end()
-	if err != nil {
-		return p.explain(ctx, x, t, w, body, err)
+	return x.fails(f)
+}
+
+func (x *exchange) fails(f failure) *failure {
+	x.failed = f
+	x.p.log.Debug("try failed", "request", x.id, "error", f.err)
+	return &x.failed
+}
+
+// again says whether the same request may be sent to the same node once more.
+type again uint8
+
+const (
+	againNot  again = iota
+	againNext       // nothing was sent: take the next connection
+	againOnce       // nothing arrived: on a new connection, once
+)
+
+// send is one request on one connection. The connection goes back, or is closed,
+// before it returns.
+func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *upConn) (*failure, again) {
+	x.takeBuffers()
+	lines := 0
+	x.out, lines = p.appendRequest(x, x.out[:0], d, u, c)
+	if limit := x.t.Limits.Headers; limit > 0 && lines > limit {
+		u.pool.Put(c, -1)
+		return x.fails(failure{kind: failedLimit, err: errManyFields}), againNot
 	}
-	defer resp.Body.Close()
+	w := waiting{p: p, x: x, t: t, u: u, c: c}
+	c.SetWriteTimeout(u.timeout)
+	f, again := w.await()
+	if f != nil || again != againNot {
+		x.stopPump()
+		u.pool.Drop(c, false)
+		return f, again
+	}
 	p.answers(t)
-	if resp.StatusCode < 200 && (x.upgrade == "" || !names(resp, x.upgrade)) {
-		return &failure{kind: failedAnswer, err: errors.New("status " + resp.Status + " out of place")}
+	t.requests[class(x.resp.Status)].Add(1)
+	x.moved = x.moved || d.Changed
+	if x.resp.Status == 101 {
+		p.tunnel(x, c, w.head)
+		u.pool.Drop(c, false)
+		return nil, againNot
 	}
-	t.requests[class(resp.StatusCode)].Add(1)
-	if d.Changed {
-		x.moved = true
+	reusable := p.relay(x, &w)
+	if x.pump.conn != nil || x.body.present {
+		reusable = x.stopPump() && reusable
 	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		p.tunnel(x, resp)
-		return nil
-	}
-	p.relay(x, resp, u, cancel)
 	t.answers.Add(1)
-	t.duration.Add(int64(time.Since(began)))
-	return nil
+	t.duration.Add(int64(time.Since(w.began)))
+	if reusable && !x.resp.Close && x.upN == w.used && (x.resp.Minor > 0 || x.resp.KeepAlive) {
+		u.pool.Put(c, x.resp.KeepAliveTimeout)
+	} else {
+		u.pool.Drop(c, false)
+	}
+	return nil, againNot
 }
-
-// outgoing makes the request for the worker.
-//
-// Package http's transport sends some requests again by itself when a connection
-// that it used before breaks: those without a body and with a method that is safe,
-// or an Idempotency-Key. A worker must get each request once, so safe requests
-// have a body, though an empty one, TRACE, which may not have one, gets a
-// connection of its own, and headersFor hides the key.
-func (p *Proxy) outgoing(x *exchange, d *route.Decision, u *upstream) (*http.Request, *tryBody) {
-	target, header := x.facts.Path.Target, p.headersFor(x)
-	if d.Strip {
-		var cookies []string
-		target, cookies = route.StripSession(&x.facts.Path, x.facts.Cookies, d.Policy)
-		if strings.HasPrefix(target, "//") { // of "/;id/x": package http would send "http://x"
-			target = "/" + strings.TrimLeft(target, "/")
-		}
-		delete(header, "Cookie")
-		if len(cookies) > 0 {
-			header["Cookie"] = cookies
-		}
-	}
-	if x.upgrade != "" {
-		header["Connection"], header["Upgrade"] = []string{"Upgrade"}, []string{x.upgrade}
-	}
-	out := &http.Request{
-		Method:        x.request.Method,
-		URL:           &url.URL{Scheme: u.config.Type, Host: u.address, Opaque: target}, // the raw bytes
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        header,
-		Host:          x.request.Host,
-		ContentLength: x.request.ContentLength,
-	}
-	if !p.c.Upstream.PreserveHost || out.Host == "" {
-		out.Host = u.address
-	}
-	if x.body != nil {
-		body := x.body.begin()
-		if body == nil { // again has asked: this cannot be
-			panic("a body that was read is to be sent again")
-		}
-		out.Body, out.Trailer = body, body.trailer
-		return out, body
-	}
-	switch out.Method {
-	case "GET", "HEAD", "OPTIONS":
-		out.Body = empty{}
-	case "TRACE":
-		out.Close = true
-	}
-	return out, nil
-}
-
-// empty is a body without a byte that is not http.NoBody.
-type empty struct{}
-
-func (empty) Read([]byte) (int, error) { return 0, io.EOF }
-func (empty) Close() error             { return nil }
 
 // waiting is a request whose answer has not begun.
 type waiting struct {
 	p     *Proxy
 	x     *exchange
-	body  *tryBody                    // nil if there is none
-	conn  atomic.Pointer[countedConn] // where the request is sent
-	begun atomic.Bool                 // a byte of an answer came
-
-	mu    sync.Mutex
-	ended bool
-	count int
+	t     *target
+	u     *upstream
+	c     *upConn
+	began time.Time
+	head  int // bytes of the answer's head in x.up
+	used  int // bytes of x.up that belong to the answer
 }
 
-func (w *waiting) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn:              w.got,
-		GotFirstResponseByte: func() { w.begun.Store(true) },
-		Got1xxResponse:       w.informational,
+// await sends the request and waits for the head of its answer, which is then in
+// x.resp. A failure, or again, says that there is none; the caller ends pump and
+// connection.
+func (w *waiting) await() (*failure, again) {
+	x, c, b := w.x, w.c, &w.x.body
+	x.upN = 0
+	expecting := x.req.Expect && b.present && !b.whole && !x.h1.old
+	w.began = time.Now()
+	var n int
+	var err error
+	if b.inBuffer() {
+		x.out = x.appendReady(x.out)
+		x.arm(c, w.began, w.began.Add(w.u.timeout))
+		var wrote int
+		wrote, n, err = c.WriteRead(x.out, x.up)
+		if f, again, over := w.written(wrote, n, err); over {
+			return f, again
+		}
+	} else {
+		if c.Reused && c.Stale() {
+			return nil, againNext
+		}
+		if !expecting {
+			x.out = x.appendReady(x.out)
+		}
+		if wrote, err := c.Write(x.out); err != nil {
+			if wrote == 0 && !b.taken {
+				return w.early(err, true), againOnce
+			}
+			return w.early(err, expecting), againNot
+		}
+		if !expecting {
+			b.start, b.taken = b.end, true
+			x.startPump(c)
+		}
+	}
+	x.upN = n
+	return w.answer(expecting)
+}
+
+// written sorts what WriteRead says. over: there will be no answer.
+func (w *waiting) written(wrote, n int, err error) (f *failure, again again, over bool) {
+	x, c := w.x, w.c
+	switch {
+	case n > 0 || err == nil:
+		return nil, againNot, false
+	case err == wire.ErrStale:
+		return nil, againNext, true
+	case errors.Is(err, os.ErrDeadlineExceeded) && wrote == len(x.out):
+		return nil, againNot, false
+	case wrote == 0:
+		return w.early(err, true), againOnce, true
+	case wrote == len(x.out) && err == io.EOF && c.Reused && unarrived(c):
+		return w.early(errEarly, false), againOnce, true
+	}
+	return w.early(err, !x.body.present), againNot, true
+}
+
+// unarrived says whether the peer closed before its kernel had a byte of this
+// request. The SYN counts as one (http-notes.md §8).
+func unarrived(c *upConn) bool {
+	acked, ok := c.Acked()
+	return ok && acked <= 1+c.Before
+}
+
+// early is a connection that ended before a byte of an answer.
+func (w *waiting) early(err error, untouched bool) *failure {
+	if w.x.gone() {
+		return w.x.fails(failure{kind: failedGone, err: err})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return w.x.fails(failure{kind: failedLate, err: errSilent})
+	}
+	return w.x.fails(failure{kind: failedEarly, untouched: untouched, err: err})
+}
+
+// arm gives the next read from a worker its time: a slice, or until deadline.
+func (x *exchange) arm(c *upConn, now, deadline time.Time) {
+	if !x.limit.IsZero() && x.limit.Before(deadline) {
+		deadline = x.limit
+	}
+	if left := deadline.Sub(now); left > sliceMost {
+		c.Arm(now, sliceLeast, sliceMost)
+	} else {
+		left = max(left, time.Millisecond)
+		c.Arm(now, left, left)
 	}
 }
 
-func (w *waiting) got(info httptrace.GotConnInfo) {
-	if c := countedUnder(info.Conn); c != nil && w.body != nil {
-		c.user.Store(w.body)
-		w.conn.Store(c)
+// answer reads until the head of a final answer is there.
+func (w *waiting) answer(expecting bool) (*failure, again) {
+	x, c := w.x, w.c
+	since := w.began // of the last progress
+	for told := 0; ; {
+		x.resp.Reset()
+		x.resp.Head = x.method == "HEAD"
+		head, err := w.readHead(&since, &expecting)
+		if err != nil {
+			return w.unanswered(err), againNot
+		}
+		if x.firstByte < 0 {
+			x.firstByte = time.Since(w.began)
+		}
+		r := &x.resp
+		if r.Status >= 200 || r.Status == 101 {
+			if r.Status == 101 && !x.switches() {
+				return x.fails(failure{kind: failedAnswer, err: errors.New("status 101 out of place")}), againNot
+			}
+			w.head = head
+			return nil, againNot
+		}
+		if told++; told > maxInformational {
+			return x.fails(failure{kind: failedAnswer, err: errChatty}), againNot
+		}
+		switch {
+		case r.Status != 100:
+			if err := x.down.inform(r, x.up); err != nil {
+				return x.fails(failure{kind: failedGone, err: err}), againNot
+			}
+		case expecting:
+			if err := x.down.inform(r, x.up); err != nil {
+				return x.fails(failure{kind: failedGone, err: err}), againNot
+			}
+			expecting = false
+			x.startPump(c)
+		}
+		x.upN = copy(x.up, x.up[head:x.upN])
 	}
 }
 
-// informational passes a 1xx answer on. 100 is package http's own business.
-func (w *waiting) informational(code int, from textproto.MIMEHeader) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.count++; w.count > maxInformational {
-		return errChatty
+// readHead reads until a head is parsed, and returns its length.
+func (w *waiting) readHead(since *time.Time, expecting *bool) (int, error) {
+	x, c := w.x, w.c
+	limits := http1.Limits{Line: w.u.headBytes, Header: w.u.headBytes}
+	for {
+		if x.upN > 0 {
+			head, err := x.resp.Parse(x.up[:x.upN], limits)
+			if err != nil {
+				return 0, err
+			}
+			if head > 0 {
+				return head, nil
+			}
+			if x.upN == len(x.up) {
+				if x.upN >= w.u.headBytes+bufferSize {
+					return 0, errHead
+				}
+				x.growUp()
+			}
+		}
+		now := time.Now()
+		deadline := since.Add(w.u.timeout)
+		if *expecting {
+			deadline = w.began.Add(expectTime)
+		}
+		x.arm(c, now, deadline)
+		n, err := c.Read(x.up[x.upN:])
+		x.upN += n
+		switch {
+		case n > 0:
+			*since = time.Now()
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		default:
+			if err := w.slice(since, expecting); err != nil {
+				return 0, err
+			}
+		}
 	}
-	if w.ended || code == http.StatusContinue || !w.x.request.ProtoAtLeast(1, 1) {
-		return nil
+}
+
+// slice is what happens each time a worker was silent for a slice: a look at all
+// who may end the wait.
+func (w *waiting) slice(since *time.Time, expecting *bool) error {
+	x, now := w.x, time.Now()
+	if m := &x.pump; m.conn != nil {
+		if m.ended.Load() && m.fault != nil {
+			return m.fault
+		}
+		if at := time.Unix(0, m.progress.Load()); at.After(*since) {
+			*since = at
+		}
 	}
-	h := w.x.writer.Header()
-	saved := maps.Clone(h)
-	clear(h)
-	answerHeaders(h, http.Header(from))
-	w.x.extendWrite()
-	w.x.writer.WriteHeader(code)
-	w.x.written()
-	clear(h)
-	maps.Copy(h, saved)
+	switch {
+	case w.p.isCut():
+		return errCut
+	case x.pump.conn == nil && x.down.gone():
+		return errGone
+	case !x.limit.IsZero() && !now.Before(x.limit):
+		return errLate
+	case *expecting && now.Sub(w.began) >= expectTime:
+		*expecting = false
+		if err := x.inform100(); err != nil {
+			return errGone
+		}
+		*since = now
+		x.startPump(w.c)
+	case now.Sub(*since) >= w.u.timeout:
+		return errSilent
+	}
 	return nil
 }
 
-// end keeps informational answers from the writer, and the connection's end from
-// the body: the transport may still call.
-func (w *waiting) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	if c := w.conn.Load(); c != nil {
-		c.user.Store(nil)
-	}
-}
-
-// explain sorts the error of a try, and notes what it says of the node. Only a
-// connection that could not be made says anything (spec/routing.md §0.6).
-func (p *Proxy) explain(ctx context.Context, x *exchange, t *target, w *waiting, body *tryBody, err error) *failure {
-	f := &failure{kind: failedEarly, untouched: body == nil || body.withdraw(), err: err}
-	var dial *dialError
-	var timeout net.Error
+// unanswered sorts the error of a wait.
+func (w *waiting) unanswered(err error) *failure {
+	x := w.x
+	f := failure{kind: failedAnswer, err: err}
 	switch {
-	case x.body != nil && x.body.fault() != nil: // first, since it makes package http think that the client has gone
-		f.kind, f.err = failedBody, x.body.fault()
-	case x.gone():
-	case context.Cause(ctx) == errLate:
+	case x.pump.conn != nil && x.pump.ended.Load() && x.pump.fault != nil:
+		f.kind, f.err = failedBody, x.pump.fault
+		if f.err == errGone {
+			f.kind = failedGone
+		}
+	case err == errGone:
+		f.kind = failedGone
+	case err == errSilent, err == errLate:
 		f.kind = failedLate
-	case context.Cause(ctx) == errCut:
-		f.kind, f.untouched = failedAnswer, false
-	case errors.As(err, &dial):
-		f.kind, f.dial = failedDial, classifyDial(dial.err)
-		p.dialFailed(t, f.dial, dial.err)
-	case errors.As(err, &timeout) && timeout.Timeout():
-		f.kind = failedLate
-	case w.begun.Load():
-		f.kind = failedAnswer
+	case err == errCut || x.upN > 0:
+	default:
+		var bad *http1.Error
+		if !errors.As(err, &bad) {
+			return w.early(err, !x.body.present)
+		}
 	}
-	p.log.Debug("try failed", "request", x.id, "worker", t.node.Route, "error", f.err)
-	return f
+	return x.fails(f)
 }
 
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-// relay sends the answer to the client: what one read brings is written at once.
-// If the answer breaks off, so does the client's connection.
-func (p *Proxy) relay(x *exchange, resp *http.Response, u *upstream, cancel context.CancelCauseFunc) {
-	h := x.writer.Header()
-	closing := h.Get("Connection") == "close"
-	answerHeaders(h, resp.Header)
-	if closing || x.body != nil && !x.body.whole() && x.request.ProtoMajor == 1 {
-		h["Connection"] = []string{"close"}
-	}
-	for k := range resp.Trailer {
-		h.Add("Trailer", k)
-	}
-	x.begin(resp.StatusCode)
-	if x.request.Method != http.MethodHead {
-		if resp.ContentLength < 0 {
-			x.control.Flush() // an event stream may have nothing to say yet
-		}
-		x.written()
-		p.copy(x, resp, u, cancel)
-		x.extendWrite() // package http writes the end
-	}
-	for k, v := range resp.Trailer {
-		h[k] = v
-	}
-	if x.body != nil {
-		x.body.finish()
-	}
+// growUp makes room for a longer head.
+func (x *exchange) growUp() {
+	grown := make([]byte, 2*len(x.up))
+	copy(grown, x.up[:x.upN])
+	x.up = grown
 }
 
-func (p *Proxy) copy(x *exchange, resp *http.Response, u *upstream, cancel context.CancelCauseFunc) {
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
-	silence := time.AfterFunc(u.timeout, func() { cancel(errSilent) })
-	defer silence.Stop()
-	for left := resp.ContentLength; ; {
-		silence.Reset(u.timeout)
-		n, err := resp.Body.Read(buf[:])
-		silence.Stop()
-		if n > 0 {
-			x.extendWrite()
-			if _, failed := x.writer.Write(buf[:n]); failed != nil {
-				p.abort(x, "client", failed)
-			}
-			left -= int64(n)
-			if err == nil && left != 0 {
-				x.control.Flush()
-			}
-			x.written()
-		}
-		if err == io.EOF {
-			return
-		}
-		if err != nil {
-			p.abort(x, "worker", err)
-		}
-	}
+// switches says whether a 101 names the protocol that was asked for.
+func (x *exchange) switches() bool {
+	return x.upgrade != "" && x.resp.ConnUpgrade && strings.EqualFold(view(x.resp.Upgrade.Of(x.up)), x.upgrade)
 }
 
-// abort breaks an answer off that has begun.
-func (p *Proxy) abort(x *exchange, by string, err error) {
-	p.log.Debug("answer broken off", "request", x.id, "by", by, "error", err)
-	if x.body != nil {
-		x.body.finish()
+// inform100 tells the client to go on with its body.
+func (x *exchange) inform100() error {
+	if x.down != &x.h1 {
+		return nil // package http says it when the body is read
 	}
-	panic(http.ErrAbortHandler)
+	x.out = append(x.out[:0], "HTTP/1.1 100 Continue\r\n\r\n"...)
+	return x.h1.flush()
 }

@@ -115,11 +115,11 @@ func TestBodies(t *testing.T) {
 	big := strings.Repeat("0123456789", 100_000)
 	for _, c := range []struct{ name, request, body, length, coding, trailer string }{
 		{"length", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0005\r\n\r\nhello", "hello", "5", "", ""},
-		{"no body", "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "0", "", ""},
+		{"no body", "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "", "", ""},
 		{"GET", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "", "", ""},
 		{"GET with a body", "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi", "hi", "2", "", ""},
 		{"DELETE with a body", "DELETE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi", "hi", "2", "", ""},
-		{"chunks", "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "hello!", "", "chunked", ""},
+		{"chunks", "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "hello!", "6", "", ""},
 		{"trailers", "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
 			"hello", "", "chunked", "X-Forwarded-For: \nX-Sum: 7\n"},
 		{"long", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + big, big, "1000000", "", ""},

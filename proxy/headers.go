@@ -1,227 +1,321 @@
 package proxy
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
+	"time"
 
-	"github.com/oklog/ulid/v2"
+	"github.com/quorate/quorate/proxy/http1"
+	"github.com/quorate/quorate/proxy/route"
 )
 
-// hopByHop are about one connection and never passed on; ownBusiness are lines of
-// a request that are made anew, or not wanted (http-notes.md §5).
-var (
-	hopByHop    = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings"}
-	ownBusiness = []string{"Proxy-Authorization", "Content-Length", "Expect", "Proxy", "Host"}
-)
-
-// untrusted are believed from traffic.trusted_proxies only, like X-Forwarded-*.
-var untrusted = []string{"Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url"}
-
-// notListed stay, whatever Connection says of them.
-var notListed = map[string]bool{
-	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Cookie": true, "Authorization": true,
-	"Forwarded": true, "X-Request-Id": true, "Te": true, "Expect": true,
-}
-
-// peer is who is at the other end of the connection.
+// peer is who is at the other end of a client's connection.
 type peer struct {
+	addr    netip.Addr
 	address string
 	trusted bool
+	secure  bool // it came by TLS
+	port    string
 }
 
-func (p *Proxy) peerOf(r *http.Request) peer {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return peer{address: r.RemoteAddr}
-	}
-	addr := a.Addr().Unmap().WithZone("")
-	who := peer{address: addr.String()}
-	for _, prefix := range p.c.TrustedProxies {
-		who.trusted = who.trusted || prefix.Contains(addr)
-	}
-	return who
-}
-
-// requestID is the client's if it is trusted and gives a good one, else new.
-func requestID(r *http.Request, who peer) string {
-	if id := r.Header.Get("X-Request-Id"); who.trusted && goodID(id) {
-		return id
-	}
-	return ulid.Make().String()
-}
-
-func goodID(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 64
-}
-
-func isAlnum(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-// headersFor makes the header lines for a worker, in the order of the rules of
-// http-notes.md §5. Host is not among them.
-func (p *Proxy) headersFor(x *exchange) http.Header {
-	in := x.request.Header
-	h := make(http.Header, len(in)+6)
-	for k, v := range in {
-		if !strings.Contains(k, "_") && (x.peer.trusted || !strings.HasPrefix(k, "X-Forwarded-")) {
-			h[k] = v
-		}
-	}
-	dropListed(h, in["Connection"])
-	remove(h, hopByHop)
-	remove(h, ownBusiness)
-	if !x.peer.trusted {
-		remove(h, untrusted)
-	}
-	if hasToken(in["Te"], "trailers") {
-		h["Te"] = []string{"trailers"}
-	}
-	if hasToken(in["Expect"], "100-continue") {
-		h["Expect"] = []string{"100-continue"}
-	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // package http would name itself
-	}
-	// Package http repeats such requests by itself when it finds the canonical name.
-	for _, k := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if v, ok := h[k]; ok {
-			delete(h, k)
-			h[strings.ToLower(k)] = v
-		}
-	}
-	p.forwarded(h, x)
-	h["X-Request-Id"] = []string{x.id}
-	return h
-}
-
-// forwarded names the client to the worker. What a trusted peer says of host,
-// scheme and port stays: it saw the client.
-func (p *Proxy) forwarded(h http.Header, x *exchange) {
-	scheme, port := "http", "80"
-	if x.request.TLS != nil {
-		scheme, port = "https", "443"
-	}
-	host := x.request.Host
-	if _, given, err := net.SplitHostPort(host); err == nil && given != "" {
-		port = given
-	}
-	if p.c.Upstream.XForwarded {
-		chain := append(append([]string(nil), h["X-Forwarded-For"]...), x.peer.address)
-		h["X-Forwarded-For"] = []string{strings.Join(chain, ", ")}
-		set := func(k, v string) {
-			if len(h[k]) == 0 && v != "" {
-				h[k] = []string{v}
-			}
-		}
-		set("X-Forwarded-Host", host)
-		set("X-Forwarded-Proto", scheme)
-		set("X-Forwarded-Port", port)
-		h["X-Forwarded-Server"] = []string{p.c.Name}
-	}
-	if p.c.Upstream.Forwarded {
-		node := x.peer.address
-		if strings.Contains(node, ":") {
-			node = `"[` + node + `]"`
-		}
-		element := "for=" + node
-		if host != "" {
-			element += `;host="` + host + `"`
-		}
-		element += ";proto=" + scheme
-		chain := append(append([]string(nil), h["Forwarded"]...), element)
-		h["Forwarded"] = []string{strings.Join(chain, ", ")}
-	}
-}
-
-func remove(h http.Header, names []string) {
-	for _, k := range names {
-		delete(h, k)
-	}
-}
-
-// dropListed takes out what Connection lists.
-func dropListed(h http.Header, connection []string) {
-	for _, line := range connection {
-		for name := range strings.SplitSeq(line, ",") {
-			k := http.CanonicalHeaderKey(strings.Trim(name, " \t"))
-			if k != "" && !notListed[k] && !strings.HasPrefix(k, "X-Forwarded-") {
-				delete(h, k)
-			}
-		}
-	}
-}
-
-// hasToken looks for a token in a list, in any case.
-func hasToken(lines []string, token string) bool {
-	for _, line := range lines {
-		for t := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(t, " \t"), token) {
-				return true
-			}
+// trusts says whether forwarding headers of an address are believed.
+func (t *Tuning) trusts(a netip.Addr) bool {
+	for _, prefix := range t.TrustedProxies {
+		if prefix.Contains(a) {
+			return true
 		}
 	}
 	return false
 }
 
-// lines counts a request's header lines as package http sends them: Host, framing
-// and Connection too.
-func lines(out *http.Request) int {
-	n := 1
+// appendRequest appends the head for a worker, in the order of http-notes.md §5,
+// and counts its lines. A worker never sees the client's framing.
+func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upstream, c *upConn) ([]byte, int) {
+	r, in, b := &x.req, x.in, &x.body
+	target := x.facts.Path.Target
+	var stripped []string
+	if d.Strip {
+		target, stripped = route.StripSession(&x.facts.Path, x.facts.Cookies, d.Policy)
+		if strings.HasPrefix(target, "//") { // of "/;id/x"
+			target = "/" + strings.TrimLeft(target, "/")
+		}
+	}
+	to = append(to, x.method...)
+	to = append(to, ' ')
+	to = append(to, target...)
+	to = append(to, " HTTP/1.1\r\nHost: "...)
+	if host := r.Host.Of(in); len(host) > 0 && p.c.Upstream.PreserveHost {
+		to = append(to, host...)
+	} else {
+		to = append(to, u.address...)
+	}
+	to = append(to, "\r\n"...)
+	lines := 1
+
+	// Neighbours that pass as they stand are copied at once.
+	from, until := -1, 0
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if !x.passes(f, d.Strip) {
+			continue
+		}
+		lines++
+		plain := int(f.Value.Start) == int(f.Name.End)+2 && f.Value.Len() > 0
+		if from >= 0 && (int(f.Name.Start) != until+2 || !plain) {
+			to = append(append(to, in[from:until]...), "\r\n"...)
+			from = -1
+		}
+		if !plain {
+			to = http1.AppendField(to, view(f.Name.Of(in)), f.Value.Of(in))
+			continue
+		}
+		if from < 0 {
+			from = int(f.Name.Start)
+		}
+		until = int(f.Value.End)
+	}
+	if from >= 0 {
+		to = append(append(to, in[from:until]...), "\r\n"...)
+	}
+	for _, line := range stripped {
+		to = http1.AppendField(to, "Cookie", []byte(line))
+		lines++
+	}
+
 	switch {
-	case out.Body == nil: // length 0 is said of methods that usually have a body
-		if out.Method == "POST" || out.Method == "PUT" || out.Method == "PATCH" {
-			n++
-		}
-	case out.Body != (empty{}):
-		n++
+	case b.present && b.whole && !x.hasTrailers():
+		to = append(to, "Content-Length: "...)
+		to = http1.AppendUint(to, uint64(b.end-b.start))
+		to = append(to, "\r\n"...)
+		lines++
+	case b.chunked:
+		to = append(to, "Transfer-Encoding: chunked\r\n"...)
+		lines++
+	case b.present, r.HasLength:
+		to = append(to, "Content-Length: "...)
+		to = http1.AppendUint(to, uint64(max(0, r.Length)))
+		to = append(to, "\r\n"...)
+		lines++
 	}
-	if len(out.Trailer) > 0 && out.ContentLength < 0 {
-		n++
+	switch {
+	case x.upgrade != "":
+		to = append(to, "Connection: Upgrade\r\nUpgrade: "...)
+		to = append(append(to, x.upgrade...), "\r\n"...)
+		lines += 2
+	case !c.Reused && (x.t.Limits.Headers == 0 || lines+reserved < x.t.Limits.Headers):
+		// Tomcat then says how long it keeps the connection.
+		to = append(to, "Connection: keep-alive\r\n"...)
+		lines++
 	}
-	if out.Close {
-		n++
+	if r.TrailersOK {
+		to = append(to, "TE: trailers\r\n"...)
+		lines++
 	}
-	for k, v := range out.Header {
-		if k != "User-Agent" || v[0] != "" {
-			n += len(v)
-		}
+	if r.Expect && b.present && !b.whole && !x.h1.old {
+		to = append(to, "Expect: 100-continue\r\n"...)
+		lines++
 	}
-	return n
+	to, more := p.appendForwarded(x, to)
+	to = append(to, "X-Request-Id: "...)
+	to = append(append(to, x.id...), "\r\n\r\n"...)
+	return to, lines + more + 1
 }
 
-// trailerAllowed: names that change framing, routing or rights do not come behind
-// a body (http-notes.md §2).
-func trailerAllowed(k string) bool {
-	switch k {
-	case "Cookie", "Set-Cookie", "Authorization", "Www-Authenticate", "Authentication-Info", "Location",
-		"Content-Type", "Content-Encoding", "Content-Range", "Cache-Control", "Range", "X-Request-Id", "Forwarded":
+// reserved are the lines that may follow Connection: TE, Expect, five of
+// X-Forwarded, Forwarded, X-Request-Id.
+const reserved = 9
+
+// passes says whether a line of the client is sent on as it is.
+func (x *exchange) passes(f *http1.Field, strip bool) bool {
+	if f.Listed || f.Underscore && !x.p.c.Underscores {
 		return false
 	}
-	for _, list := range [][]string{hopByHop, ownBusiness, untrusted} {
-		if slices.Contains(list, k) {
-			return false
-		}
+	switch f.ID {
+	case http1.Other, http1.Authorization, http1.UserAgent, http1.Referer, http1.ContentType, http1.Date:
+		return true
+	case http1.Host, http1.ContentLength, http1.TransferEncoding, http1.Connection, http1.KeepAlive,
+		http1.ProxyConnection, http1.ProxyAuthorization, http1.TE, http1.Trailer, http1.Upgrade, http1.HTTP2Settings,
+		http1.Expect, http1.Proxy, http1.XRequestID:
+		return false
+	case http1.Cookie:
+		return !strip
+	case http1.XForwardedFor, http1.XForwardedServer:
+		return x.peer.trusted && !x.p.c.Upstream.XForwarded // else they are made anew
+	case http1.Forwarded:
+		return x.peer.trusted && !x.p.c.Upstream.Forwarded
+	case http1.XForwardedHost, http1.XForwardedProto, http1.XForwardedPort, http1.XForwardedOther,
+		http1.XRealIP, http1.XOriginalURL, http1.XRewriteURL:
+		return x.peer.trusted
 	}
-	return !strings.HasPrefix(k, "X-Forwarded-") && !strings.HasPrefix(k, "If-") && !strings.Contains(k, "_")
+	return true
 }
 
-// answerHeaders copies a worker's header lines to the client's answer.
-func answerHeaders(to, from http.Header) {
-	for k, v := range from {
-		to[k] = append([]string(nil), v...)
+// appendForwarded names the client to the worker. What a trusted peer says of
+// host, scheme and port stays: it saw the client.
+func (p *Proxy) appendForwarded(x *exchange, to []byte) ([]byte, int) {
+	scheme, port := "http", "80"
+	if x.peer.secure {
+		scheme, port = "https", "443"
 	}
-	dropListed(to, from["Connection"])
-	remove(to, hopByHop)
-	if _, ok := to["Content-Type"]; !ok {
-		to["Content-Type"] = nil // package http would guess one
+	host := view(x.req.Host.Of(x.in))
+	lines := 0
+	if p.c.Upstream.XForwarded {
+		if given := portOf(host); given != "" {
+			port = given
+		}
+		to = append(to, "X-Forwarded-For: "...)
+		to = x.appendChain(to, http1.XForwardedFor)
+		to = append(append(to, x.peer.address...), "\r\n"...)
+		lines++
+		to, lines = x.appendUnlessSaid(to, lines, http1.XForwardedHost, "X-Forwarded-Host: ", host)
+		to, lines = x.appendUnlessSaid(to, lines, http1.XForwardedProto, "X-Forwarded-Proto: ", scheme)
+		to, lines = x.appendUnlessSaid(to, lines, http1.XForwardedPort, "X-Forwarded-Port: ", port)
+		to = append(to, "X-Forwarded-Server: "...)
+		to = append(append(to, p.c.Name...), "\r\n"...)
+		lines++
 	}
+	if p.c.Upstream.Forwarded {
+		to = append(to, "Forwarded: "...)
+		to = x.appendChain(to, http1.Forwarded)
+		to = append(to, "for="...)
+		if x.peer.addr.Is6() {
+			to = append(append(append(to, `"[`...), x.peer.address...), `]"`...)
+		} else {
+			to = append(to, x.peer.address...)
+		}
+		if host != "" {
+			to = append(append(append(to, `;host="`...), host...), '"')
+		}
+		to = append(append(append(to, ";proto="...), scheme...), "\r\n"...)
+		lines++
+	}
+	return to, lines
+}
+
+// appendChain appends what trusted peers said in a list, for one more element.
+func (x *exchange) appendChain(to []byte, id http1.Name) []byte {
+	if !x.peer.trusted {
+		return to
+	}
+	for i := range x.req.Fields {
+		if f := &x.req.Fields[i]; f.ID == id && f.Value.Len() > 0 {
+			to = append(append(to, f.Value.Of(x.in)...), ", "...)
+		}
+	}
+	return to
+}
+
+// appendUnlessSaid appends a line unless a trusted peer has given it.
+func (x *exchange) appendUnlessSaid(to []byte, lines int, id http1.Name, name, value string) ([]byte, int) {
+	if value == "" || x.peer.trusted && x.field(id) != nil {
+		return to, lines
+	}
+	return append(append(append(to, name...), value...), "\r\n"...), lines + 1
+}
+
+// portOf is the port of a Host, "" if it has none.
+func portOf(host string) string {
+	i := strings.LastIndexByte(host, ':')
+	if i < 0 || strings.IndexByte(host[i:], ']') >= 0 {
+		return ""
+	}
+	return host[i+1:]
+}
+
+// client is whom the request comes from, as far as trusted peers tell:
+// X-Forwarded-For from the right past trusted addresses, until one is none
+// (http-notes.md §5).
+func (x *exchange) client() string {
+	if !x.peer.trusted {
+		return x.peer.address
+	}
+	best := x.peer.address
+	for i := len(x.req.Fields) - 1; i >= 0; i-- {
+		f := &x.req.Fields[i]
+		if f.ID != http1.XForwardedFor {
+			continue
+		}
+		list := view(f.Value.Of(x.in))
+		for list != "" {
+			at := strings.LastIndexByte(list, ',')
+			item := strings.Trim(list[at+1:], " \t")
+			list = list[:max(at, 0)]
+			a, err := netip.ParseAddr(item)
+			if err != nil {
+				return best
+			}
+			best = item
+			if !x.t.trusts(a.Unmap().WithZone("")) {
+				return best
+			}
+		}
+	}
+	return best
+}
+
+// appendStatusLine appends the first line of an answer: the worker's words.
+func appendStatusLine(to []byte, r *http1.Response, b []byte) []byte {
+	to = append(to, "HTTP/1.1 "...)
+	to = http1.AppendUint(to, uint64(r.Status))
+	to = append(to, ' ')
+	to = append(to, r.Reason.Of(b)...)
+	return append(to, "\r\n"...)
+}
+
+// appendAnswerFields appends what passes of an answer's lines, and says whether
+// Date is among them.
+func appendAnswerFields(to []byte, r *http1.Response, b []byte) (_ []byte, dated bool) {
+	from, until := -1, 0
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if !answerPasses(f) {
+			continue
+		}
+		dated = dated || f.ID == http1.Date
+		plain := int(f.Value.Start) == int(f.Name.End)+2 && f.Value.Len() > 0
+		if from >= 0 && (int(f.Name.Start) != until+2 || !plain) {
+			to = append(append(to, b[from:until]...), "\r\n"...)
+			from = -1
+		}
+		if !plain {
+			to = http1.AppendField(to, view(f.Name.Of(b)), f.Value.Of(b))
+			continue
+		}
+		if from < 0 {
+			from = int(f.Name.Start)
+		}
+		until = int(f.Value.End)
+	}
+	if from >= 0 {
+		to = append(append(to, b[from:until]...), "\r\n"...)
+	}
+	return to, dated
+}
+
+// answerPasses says whether a worker's line is sent on to the client.
+func answerPasses(f *http1.Field) bool {
+	switch f.ID {
+	case http1.Connection, http1.KeepAlive, http1.ProxyConnection, http1.TE, http1.TransferEncoding, http1.ContentLength,
+		http1.Upgrade, http1.HTTP2Settings, http1.Trailer:
+		return false
+	}
+	return !f.Listed
+}
+
+// dateLine is a Date line, good for one second.
+type dateLine struct {
+	second int64
+	line   []byte
+}
+
+// appendDate appends the Date that a worker has not given (RFC 9110 §6.6.1).
+func (p *Proxy) appendDate(to []byte) []byte {
+	now := time.Now()
+	d := p.date.Load()
+	if second := now.Unix(); d == nil || d.second != second {
+		d = &dateLine{second, []byte("Date: " + now.UTC().Format(http.TimeFormat) + "\r\n")}
+		p.date.Store(d)
+	}
+	return append(to, d.line...)
 }

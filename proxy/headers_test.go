@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/quorate/quorate/fsm"
+	"github.com/quorate/quorate/proxy/http1"
 )
 
 // The files say what a client sends, after words that set the proxy up, and what
@@ -48,7 +49,7 @@ func TestHost(t *testing.T) {
 		"a b": false, "a/b": false, "u@a": false, "a%20": false, "a:0": false, "a:65536": false, "a:": false, "a:x": false, ":80": false,
 		"[::1": false, "[::1]x": false, "[]": false, "a,b": false, "a:1:2": false, "a\"b": false,
 	} {
-		if got := validHost(host); got != want {
+		if got := http1.ValidHost(host); got != want {
 			t.Errorf("validHost(%q) = %v", host, got)
 		}
 	}

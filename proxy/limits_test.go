@@ -32,9 +32,9 @@ func TestLimits(t *testing.T) {
 		// Host, X-Forwarded-For, -Host, -Proto, -Port, -Server and X-Request-Id are lines too.
 		{"headers fit", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(93) + "\r\n", 200, "ok", false, true},
 		{"headers", "GET / HTTP/1.1\r\nHost: localhost\r\n" + head(94) + "\r\n", 431, "Too many header lines.", true, false},
-		{"headers of a POST fit", "POST / HTTP/1.1\r\nHost: localhost\r\n" + head(92) + "\r\n", 200, "ok", false, true},
-		{"headers of a POST", "POST / HTTP/1.1\r\nHost: localhost\r\n" + head(93) + "\r\n", 431, "Too many header lines.", true, false},
-		{"headers with trailers", "POST / HTTP/1.1\r\nHost: localhost\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n" + head(92) + "\r\n0\r\nX: 1\r\n\r\n", 431, "Too many header lines.", true, false},
+		{"headers of a POST fit", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n" + head(92) + "\r\n", 200, "ok", false, true},
+		{"headers of a POST", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n" + head(93) + "\r\n", 431, "Too many header lines.", true, false},
+		{"headers with trailers", "POST / HTTP/1.1\r\nHost: localhost\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n" + head(93) + "\r\n0\r\nX: 1\r\n\r\n", 431, "Too many header lines.", true, false},
 		{"body fits", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789", 200, "ok", false, true},
 		{"body", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n01234567890", 413, "413 Request Entity Too Large\n\n", true, false},
 		{"body in chunks", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413, "", true, false},
@@ -123,14 +123,15 @@ func TestClientTimes(t *testing.T) {
 	})
 	w := startWorker(t, say(okHead+"ok"))
 	r.register("w1", w)
-	for name, request := range map[string]string{
-		"nothing":     "",
-		"half a head": "GET / HTTP/1.1\r\nHost:",
+	for request, want := range map[string]string{
+		"":                        "",
+		"\r\n":                    "",
+		"GET / HTTP/1.1\r\nHost:": "408 Request Timeout\n\nThe request came too slowly.\nRequest ",
 	} {
 		c := dial(t, r.addr)
 		c.send(request)
-		if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
-			t.Errorf("%s: %q %v", name, b, err)
+		if b, err := io.ReadAll(c.r); err != nil || !strings.Contains(string(b), want) || want == "" && len(b) > 0 {
+			t.Errorf("%q: %q %v", request, b, err)
 		}
 	}
 	c := dial(t, r.addr)
@@ -196,7 +197,7 @@ func TestReadyPath(t *testing.T) {
 func TestBodyNeverComes(t *testing.T) {
 	r := run(t, func(c *Config) {
 		c.Timeouts.Body = 100 * time.Millisecond
-		c.Limits.BodyBytes = 50
+		c.Limits.BodyBytes = 50_000
 	})
 	w := startWorker(t, nil)
 	w.early = true
@@ -217,12 +218,13 @@ func TestBodyNeverComes(t *testing.T) {
 		length     int
 		status     int
 	}{
-		{"too slow", "POST /", 40, 408},
-		{"early answer", "POST /early", 40, 200},
-		{"broken answer", "POST /half", 40, 200},
-		{"method", "CONFIG /", 40, 405},
-		{"too large", "POST /", 51, 413},
-		{"malformed", "POST //x", 40, 400},
+		{"too slow", "POST /", 40_000, 408},
+		{"too slow to be sent", "POST /early", 40, 408},
+		{"early answer", "POST /early", 40_000, 200},
+		{"broken answer", "POST /half", 40_000, 200},
+		{"method", "CONFIG /", 40_000, 405},
+		{"too large", "POST /", 50_001, 413},
+		{"malformed", "POST //x", 40_000, 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := dial(t, r.addr)
@@ -246,18 +248,19 @@ func TestBodyNotWanted(t *testing.T) {
 	for _, c := range []struct {
 		name, framing, body string
 		stays               bool
+		status              int
 	}{
-		{"length", "Content-Length: 5\r\n", "hello", true},
-		{"chunks", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", true},
-		{"long", "Content-Length: 70000\r\n", strings.Repeat("x", 70000), false},
-		{"no chunk", "Transfer-Encoding: chunked\r\n", "x\r\n\r\n", false},
-		{"not asked for", "Content-Length: 5\r\nExpect: 100-continue\r\n", "", false},
+		{"length", "Content-Length: 5\r\n", "hello", true, 404},
+		{"chunks", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", true, 404},
+		{"long", "Content-Length: 70000\r\n", strings.Repeat("x", 70000), false, 404},
+		{"no chunk", "Transfer-Encoding: chunked\r\n", "x\r\n\r\n", false, 400},
+		{"not asked for", "Content-Length: 5\r\nExpect: 100-continue\r\n", "", false, 404},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := dial(t, r.addr)
 			client.send("POST /nowhere HTTP/1.1\r\nHost: localhost\r\n" + c.framing + "\r\n" + c.body + next)
 			a := client.read("POST")
-			a.want(t, 404, sayNothing)
+			a.want(t, c.status, "")
 			if a.Close == c.stays {
 				t.Fatalf("closes: %v", a.Close)
 			}

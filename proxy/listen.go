@@ -1,17 +1,18 @@
 package proxy
 
 import (
-	"context"
+	"crypto/tls"
 	"errors"
-	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/quorate/quorate/proxy/wire"
 )
 
 // A draining listener closes when its accept queue is empty: the kernel resets what
@@ -24,93 +25,145 @@ const (
 	queueMost = time.Second
 )
 
-// listener is a traffic address: it counts connections and turns those away that
-// are over the limit.
+// Accepting rests after an error that will not be over at once, like that of a
+// process without descriptors: it must not spin.
+const acceptRest = 20 * time.Millisecond
+
+// listener is a traffic address: it counts connections, turns those away that are
+// over the limit, and gives each of the others a goroutine.
 type listener struct {
 	net.Listener
-	p      *Proxy
-	label  string
-	tls    bool
-	open   atomic.Int64
-	ends   time.Time // when draining closes it at the latest; for the accepting goroutine alone
-	closed sync.Once
-	done   chan struct{} // closed with the listener
+	p        *Proxy
+	label    string
+	tls      *tls.Config // nil: plain
+	h1, h2c  bool        // protocols of plain connections; TLS says so itself
+	proxied  bool        // a PROXY header comes first
+	redirect bool        // everything is sent to https
+	h2       *h2Server   // nil: never
+	open     atomic.Int64
+	ends     time.Time // when draining closes it at the latest; for the accepting goroutine alone
+	closed   sync.Once
+	done     chan struct{} // closed with the listener
+
+	mu      sync.Mutex
+	clients map[*client]struct{}
 }
 
-// listen makes listener and server of one traffic address.
+// listen makes the listener of one traffic address.
 func (p *Proxy) listen(c Listener) {
-	l := &listener{Listener: c.Listener, p: p, label: c.Listener.Addr().String(), tls: c.TLS != nil, done: make(chan struct{})}
+	l := &listener{
+		Listener: c.Listener,
+		p:        p,
+		label:    c.Listener.Addr().String(),
+		proxied:  c.ProxyProtocol,
+		redirect: c.RedirectToHTTPS,
+		done:     make(chan struct{}),
+		clients:  map[*client]struct{}{},
+	}
 	names := c.Protocols
 	if len(names) == 0 {
 		names = []string{"http/1.1"}
-		if l.tls {
-			names = append(names, "h2")
+		if c.TLS != nil {
+			names = []string{"h2", "http/1.1"}
 		}
 	}
-	s := &http.Server{
-		Handler:                      p,
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            p.c.Timeouts.Header,
-		IdleTimeout:                  p.c.Timeouts.Idle,
-		MaxHeaderBytes:               1 << 30, // as good as no limit
-		Protocols:                    new(http.Protocols),
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: p.c.MaxStreams, MaxReceiveBufferPerConnection: 256 << 10},
-		ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			switch s {
-			case http.StateNew:
-				p.served.add(1)
-			case http.StateClosed, http.StateHijacked:
-				p.served.add(-1)
-			}
-		},
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, &client{conn: c})
-		},
+	l.h1 = slices.Contains(names, "http/1.1")
+	h2 := slices.Contains(names, "h2")
+	if c.TLS != nil {
+		l.tls = c.TLS.Clone()
+		l.tls.NextProtos = names
+		if p.httpsPort == "" {
+			_, p.httpsPort, _ = net.SplitHostPort(l.label)
+		}
+	} else {
+		l.h2c = h2
 	}
-	if l := &p.c.Limits; l.HeaderBytes > 0 && l.RequestLineBytes > 0 { // admit holds each of them
-		s.MaxHeaderBytes = l.HeaderBytes + l.RequestLineBytes
-	}
-	if s.HTTP2.MaxConcurrentStreams == 0 {
-		s.HTTP2.MaxConcurrentStreams = 1 << 30
-	}
-	s.Protocols.SetHTTP1(slices.Contains(names, "http/1.1"))
-	if slices.Contains(names, "h2") {
-		s.Protocols.SetHTTP2(l.tls)
-		s.Protocols.SetUnencryptedHTTP2(!l.tls)
-	}
-	if l.tls {
-		s.TLSConfig = c.TLS.Clone()
+	if h2 {
+		l.h2 = newH2Server(l)
 	}
 	p.listeners = append(p.listeners, l)
-	p.servers = append(p.servers, s)
 }
 
-// client is what is kept of one connection.
-type client struct {
-	conn     net.Conn
-	requests atomic.Int64
-}
-
-type clientKey struct{}
-
-func clientOf(r *http.Request) *client {
-	c, _ := r.Context().Value(clientKey{}).(*client)
-	return c
-}
-
-func (l *listener) serve(s *http.Server) error {
+// serve accepts until the listener is closed.
+func (l *listener) serve() error {
 	defer l.Close()
-	var err error
-	if l.tls {
-		err = s.ServeTLS(l, "", "")
-	} else {
-		err = s.Serve(l)
+	for {
+		c, err := l.accept()
+		if isClosed(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		l.take(c)
 	}
-	if isClosed(err) {
-		return nil
+}
+
+// take gives a connection its goroutine.
+func (l *listener) take(tcp *net.TCPConn) {
+	p := l.p
+	open := p.clients.Add(1)
+	l.open.Add(1)
+	conn, err := wire.New(tcp)
+	if err != nil {
+		tcp.Close()
+		l.leave(nil)
+		return
 	}
-	return err
+	t := p.tuning.Load()
+	conn.SetWriteTimeout(t.Timeouts.Write)
+	c := &client{l: l, conn: conn, t: t}
+	limit := int64(t.Limits.Connections)
+	switch {
+	case limit > 0 && open > limit+limit/10+1:
+		p.stats.own(ownLimit)
+		conn.Close()
+		l.leave(nil)
+		return
+	case limit > 0 && open > limit:
+		p.stats.own(ownLimit)
+		c.surplus = true
+	}
+	l.mu.Lock()
+	l.clients[c] = struct{}{}
+	l.mu.Unlock()
+	p.serving.Add(1)
+	go c.run()
+}
+
+// run is the goroutine of a connection.
+func (c *client) run() {
+	defer c.l.p.serving.Done()
+	if c.open() {
+		c.serve()
+	}
+	if c.handedOver {
+		return
+	}
+	c.conn.Close()
+	c.l.leave(c)
+}
+
+// leave is the end of a connection; c is nil if it never got a goroutine.
+func (l *listener) leave(c *client) {
+	l.open.Add(-1)
+	l.p.clients.Add(-1)
+	if c != nil {
+		l.mu.Lock()
+		delete(l.clients, c)
+		l.mu.Unlock()
+	}
+}
+
+// interrupt ends the connections of HTTP/1 that idle, or all.
+func (l *listener) interrupt(all bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.clients {
+		if all || c.idle.Load() {
+			c.conn.Interrupt()
+		}
+	}
 }
 
 // drain ends accepting as soon as the queue is empty.
@@ -121,9 +174,9 @@ func (l *listener) drain() {
 	}
 }
 
-// Accept takes the next connection. While draining it takes what is queued, then
+// accept takes the next connection. While draining it takes what is queued, then
 // closes.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *listener) accept() (*net.TCPConn, error) {
 	wait := queueLook
 	for {
 		draining := l.p.draining.Load()
@@ -132,7 +185,15 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, net.ErrClosed
 		}
 		c, err := l.Listener.Accept()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case err == nil:
+			tcp, ok := c.(*net.TCPConn)
+			if !ok {
+				c.Close()
+				return nil, errors.New("the listener gives no TCP connections")
+			}
+			return tcp, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			if draining && wait == queueLast {
 				l.Close()
 				return nil, net.ErrClosed
@@ -140,27 +201,24 @@ func (l *listener) Accept() (net.Conn, error) {
 			if draining {
 				wait = queueLast
 			}
-			continue
-		}
-		if err != nil {
+		case isOneOf(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM):
+			l.p.stats.acceptFailures.Add(1)
+			l.p.complain(err)
+			if !sleep(l.p.life, acceptRest) {
+				return nil, net.ErrClosed
+			}
+		case isOneOf(err, syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO, syscall.EPERM):
+		default:
 			return nil, err
 		}
-		open := l.p.clients.add(1)
-		l.open.Add(1)
-		counted := &countedConn{Conn: c, in: &l.p.stats.received, out: &l.p.stats.sent, closed: func() {
-			l.open.Add(-1)
-			l.p.clients.add(-1)
-		}}
-		if limit := int64(l.p.c.Limits.Connections); limit > 0 && open > limit {
-			l.p.stats.own(ownLimit)
-			if l.tls || open > limit+limit/10+1 {
-				counted.Close()
-			} else {
-				l.p.watchers.Go(func() { turnAway(counted) })
-			}
-			continue
-		}
-		return counted, nil
+	}
+}
+
+// complain tells of accept's trouble, once a minute.
+func (p *Proxy) complain(err error) {
+	now := time.Now().Unix()
+	if last := p.complained.Load(); now-last >= 60 && p.complained.CompareAndSwap(last, now) {
+		p.log.Error("no connection can be accepted", "error", err)
 	}
 }
 
@@ -180,15 +238,68 @@ func (l *listener) Close() error {
 	return err
 }
 
-// turnAway tells a client that there are too many, and waits a little so that it
-// can read that: a connection closed with data unread is reset.
-func turnAway(c *countedConn) {
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
-	text := ownText(http.StatusServiceUnavailable, "Too many connections.", "")
-	head := "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\nConnection: close\r\n" +
-		"Date: " + time.Now().UTC().Format(http.TimeFormat) + "\r\nContent-Length: " + itoa(len(text)) + "\r\n\r\n"
-	if _, err := io.WriteString(c, head+text); err == nil && c.CloseWrite() == nil {
-		io.Copy(io.Discard, c)
+// part closes a connection in order. Where the client may still be sending it is
+// listened to for a while: else it would be reset, and not read its answer
+// (RFC 9112 §9.6).
+func (l *listener) part(c *wire.Conn, linger bool) {
+	p := l.p
+	if !linger || p.isCut() {
+		c.CloseWrite()
+		return
 	}
+	limit := int64(p.tuning.Load().Limits.Connections)
+	if now := p.lingering.Add(1); limit == 0 || now <= max(limit/10, 16) {
+		c.Linger(p.linger, min(p.linger, lingerSilence))
+	}
+	p.lingering.Add(-1)
+}
+
+const (
+	// linger is how long the rest of what a client sends is read and dropped
+	// before its connection closes, lingerSilence how long nothing may come.
+	linger        = 5 * time.Second
+	lingerSilence = time.Second
+)
+
+// handshake speaks TLS. rest is what came before, behind a PROXY header.
+func (c *client) handshake(rest []byte, deadline time.Time) bool {
+	l := c.l
+	under := c.conn.NetConn()
+	if len(rest) > 0 {
+		under = &replayed{Conn: under, first: rest}
+	}
+	t := tls.Server(under, l.tls)
+	c.conn.SetDeadline(deadline)
+	if err := t.Handshake(); err != nil {
+		l.p.log.Debug("TLS handshake failed", "listener", l.label, "client", c.peer.address, "error", err)
+		return false
+	}
+	c.conn.SetDeadline(time.Time{})
+	c.conn.Secure(t)
+	if t.ConnectionState().NegotiatedProtocol == "h2" && l.h2 != nil && !c.surplus {
+		c.handedOver = true
+		l.h2.hand(c, t)
+		return false
+	}
+	return l.h1
+}
+
+// replayed gives again what was read already.
+type replayed struct {
+	net.Conn
+	first []byte
+}
+
+func (r *replayed) Read(b []byte) (int, error) {
+	if len(r.first) > 0 {
+		n := copy(b, r.first)
+		r.first = r.first[n:]
+		return n, nil
+	}
+	return r.Conn.Read(b)
+}
+
+// isClosed: the end of a listener that was closed on purpose.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed)
 }

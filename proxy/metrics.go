@@ -1,11 +1,15 @@
 package proxy
 
 import (
-	"net/http"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quorate/quorate/proxy/accesslog"
+	"github.com/quorate/quorate/proxy/http1"
+	"github.com/quorate/quorate/proxy/tally"
 )
 
 // Stats are this replica's own sums since it started.
@@ -18,9 +22,11 @@ type Stats struct {
 
 // Stats returns the sums as they are now.
 func (p *Proxy) Stats() Stats {
-	s := Stats{InFlight: p.exchanges.value(), ClientConnections: p.clients.value()}
+	s := Stats{InFlight: p.stats.inFlight(), ClientConnections: p.clients.Load()}
 	for i := range s.Class {
-		s.Class[i] = p.stats.class[i].Load()
+		for j := range p.stats.shards {
+			s.Class[i] += p.stats.shards[j].class[i].Load()
+		}
 		s.Requests += s.Class[i]
 	}
 	return s
@@ -41,40 +47,88 @@ var codes = [6]string{1: "1xx", "2xx", "3xx", "4xx", "5xx"}
 // class is the index in codes of a status; what is above 599 counts as 5xx.
 func class(status int) int { return min(status/100, 5) }
 
-// stats is what the exchanges count.
+// stats is what the exchanges count. What each of them touches is in shards, so
+// that cores do not meet.
 type stats struct {
-	class          [6]atomic.Uint64
-	received, sent atomic.Int64 // client bytes
+	shards         []shard
+	next           atomic.Uint32
 	upgraded       atomic.Int64
+	acceptFailures atomic.Int64
+	local          *prometheus.CounterVec
 
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	local    *prometheus.CounterVec
-	retries  prometheus.Counter
-	moved    prometheus.Counter
+	balancers atomic.Pointer[map[string]*balancerStats]
+	mu        sync.Mutex // held while balancers is replaced
+}
+
+// shard is the part that some of the pooled exchanges count in.
+type shard struct {
+	number         int
+	inFlight       atomic.Int64
+	received, sent atomic.Uint64 // client bytes
+	retries, moved atomic.Uint64
+	class          [6]atomic.Uint64
+	_              [64]byte
+}
+
+// balancerStats is of one balancer, or of the requests that got none.
+type balancerStats struct {
+	requests *tally.Group // by class
+	duration [6]*tally.Histogram
 }
 
 func newStats() *stats {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorate_" + name, Help: help}, labels)
-	}
 	s := &stats{
-		requests: counter("http_requests_total", "Requests of clients that were answered.", "balancer", "code"),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "quorate_http_request_duration_seconds", Help: "From the end of a request's head to the end of its answer.",
-			Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
-		}, []string{"balancer", "code"}),
-		local:   counter("http_local_responses_total", "Answers of the replica itself, by reason.", "reason"),
-		retries: counter("http_retries_total", "Requests sent to another worker after one failed.").WithLabelValues(),
-		moved:   counter("http_sessions_moved_total", "Requests of a session answered by another worker than its own.").WithLabelValues(),
+		shards: make([]shard, tally.Shards()),
+		local: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorate_http_local_responses_total",
+			Help: "Answers of the replica itself, by reason."}, []string{"reason"}),
+	}
+	for i := range s.shards {
+		s.shards[i].number = i
 	}
 	for _, r := range []string{ownNoContext, ownUnavailable, ownBadRequest, ownLimit, ownTimeout, ownConnectFailed} {
 		s.local.WithLabelValues(r)
 	}
+	s.balancers.Store(&map[string]*balancerStats{})
 	return s
 }
 
+// place gives the next exchange its shard.
+func (s *stats) place() *shard { return &s.shards[int(s.next.Add(1))%len(s.shards)] }
+
+func (s *stats) inFlight() (n int64) {
+	for i := range s.shards {
+		n += s.shards[i].inFlight.Load()
+	}
+	return n
+}
+
+func (s *stats) sum(of func(*shard) uint64) (n uint64) {
+	for i := range s.shards {
+		n += of(&s.shards[i])
+	}
+	return n
+}
+
 func (s *stats) own(reason string) { s.local.WithLabelValues(reason).Inc() }
+
+// of returns the stats of a balancer.
+func (s *stats) of(balancer string) *balancerStats {
+	if b := (*s.balancers.Load())[balancer]; b != nil {
+		return b
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := maps.Clone(*s.balancers.Load())
+	if list[balancer] == nil {
+		b := &balancerStats{requests: tally.NewGroup(len(s.shards), len(codes))}
+		for i := range b.duration {
+			b.duration[i] = tally.NewHistogram(len(s.shards), 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+		}
+		list[balancer] = b
+		s.balancers.Store(&list)
+	}
+	return list[balancer]
+}
 
 // account is the end of an exchange.
 func (p *Proxy) account(x *exchange) {
@@ -82,15 +136,79 @@ func (p *Proxy) account(x *exchange) {
 	if status == 0 {
 		status = 499 // the client has gone
 	}
-	s, code := p.stats, class(status)
-	s.class[code].Add(1)
-	s.requests.WithLabelValues(x.balancer, codes[code]).Inc()
-	if x.status != http.StatusSwitchingProtocols {
-		s.duration.WithLabelValues(x.balancer, codes[code]).Observe(time.Since(x.start).Seconds())
+	took := time.Now().Sub(x.start)
+	code := class(status)
+	x.shard.class[code].Add(1)
+	b := p.stats.of(x.balancer)
+	b.requests.Add(x.shard.number, code, 1)
+	if x.status != 101 {
+		b.duration[code].Observe(x.shard.number, took)
 	}
 	if x.moved {
-		s.moved.Inc()
+		x.shard.moved.Add(1)
 	}
+	if p.c.AccessLog != nil {
+		p.record(x, status, took)
+	}
+	x.shard.inFlight.Add(-1)
+}
+
+// record writes the exchange to the access log.
+func (p *Proxy) record(x *exchange, status int, took time.Duration) {
+	r := &x.entry
+	*r = accesslog.Record{
+		Time:         x.start,
+		Listener:     x.label,
+		Client:       x.client(),
+		Host:         view(x.req.Host.Of(x.in)),
+		Method:       x.method,
+		Path:         view(x.req.Target.Of(x.in)),
+		Protocol:     x.protocol(),
+		Status:       status,
+		BytesIn:      x.body.total,
+		BytesOut:     x.sent,
+		Duration:     took,
+		Connect:      x.connecting,
+		Response:     x.firstByte,
+		Context:      x.context,
+		Worker:       x.worker,
+		RouteWanted:  x.wanted,
+		RouteChanged: x.moved,
+		Attempts:     x.tries,
+		ClosedBy:     x.closedBy,
+		Index:        x.index,
+		RequestID:    x.id,
+	}
+	if x.balancer != noBalancer {
+		r.Balancer = x.balancer
+	}
+	if x.cause != nil {
+		r.Error = x.cause.Error()
+	}
+	for i := range len(r.Path) {
+		if r.Path[i] == '?' {
+			r.Path, r.Query = r.Path[:i], r.Path[i+1:]
+			break
+		}
+	}
+	if f := x.field(http1.UserAgent); f != nil {
+		r.UserAgent = view(f.Value.Of(x.in))
+	}
+	if f := x.field(http1.Referer); f != nil {
+		r.Referer = view(f.Value.Of(x.in))
+	}
+	p.c.AccessLog.Write(r)
+	*r = accesslog.Record{}
+}
+
+func (x *exchange) protocol() string {
+	switch {
+	case x.down != &x.h1:
+		return "HTTP/2.0"
+	case x.h1.old:
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -98,11 +216,16 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
+	descRequests    = desc("http_requests_total", "Requests of clients that were answered.", "balancer", "code")
+	descDuration    = desc("http_request_duration_seconds", "From the end of a request's head to the end of its answer.", "balancer", "code")
+	descRetries     = desc("http_retries_total", "Requests sent to another worker after one failed.")
+	descMoved       = desc("http_sessions_moved_total", "Requests of a session answered by another worker than its own.")
 	descInFlight    = desc("http_requests_in_flight", "Requests being worked on, tunnels included.")
 	descUpgraded    = desc("http_upgraded_connections", "Tunnels that are open.")
 	descClients     = desc("client_connections", "Open connections of clients.", "listener")
 	descReceived    = desc("client_received_bytes_total", "Bytes received from clients.")
 	descSent        = desc("client_sent_bytes_total", "Bytes sent to clients.")
+	descNoAccept    = desc("accept_failures_total", "Times that no connection could be accepted, for want of descriptors or memory.")
 	descUp          = desc("worker_up", "1 when the worker takes new sessions from this replica.", "worker")
 	descLoad        = desc("worker_load", "100 idle, 1 busy, 0 standby, -1 out of service.", "worker")
 	descWorkerNow   = desc("worker_requests_in_flight", "Requests the worker is working on for this replica.", "worker")
@@ -115,10 +238,9 @@ var (
 // Describe implements prometheus.Collector. A Proxy is the collector of what it
 // counts.
 func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range p.stats.collectors() {
-		c.Describe(ch)
-	}
-	for _, d := range []*prometheus.Desc{descInFlight, descUpgraded, descClients, descReceived, descSent} {
+	p.stats.local.Describe(ch)
+	for _, d := range []*prometheus.Desc{descRequests, descDuration, descRetries, descMoved, descInFlight, descUpgraded,
+		descClients, descReceived, descSent, descNoAccept} {
 		ch <- d
 	}
 	if !p.c.PerWorkerMetrics {
@@ -129,22 +251,28 @@ func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-func (s *stats) collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.requests, s.duration, s.local, s.retries, s.moved}
-}
-
 // Collect implements prometheus.Collector.
 func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range p.stats.collectors() {
-		c.Collect(ch)
-	}
+	s := p.stats
+	s.local.Collect(ch)
 	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
-	send(descInFlight, prometheus.GaugeValue, float64(p.exchanges.value()))
-	send(descUpgraded, prometheus.GaugeValue, float64(p.stats.upgraded.Load()))
-	send(descReceived, prometheus.CounterValue, float64(p.stats.received.Load()))
-	send(descSent, prometheus.CounterValue, float64(p.stats.sent.Load()))
+	for name, b := range *s.balancers.Load() {
+		for class := 1; class < len(codes); class++ {
+			if b.requests.Value(class) > 0 {
+				ch <- b.requests.Metric(class, descRequests, prometheus.CounterValue, name, codes[class])
+				ch <- b.duration[class].Metric(descDuration, name, codes[class])
+			}
+		}
+	}
+	send(descRetries, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.retries.Load() })))
+	send(descMoved, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.moved.Load() })))
+	send(descInFlight, prometheus.GaugeValue, float64(s.inFlight()))
+	send(descUpgraded, prometheus.GaugeValue, float64(s.upgraded.Load()))
+	send(descReceived, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.received.Load() })))
+	send(descSent, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.sent.Load() })))
+	send(descNoAccept, prometheus.CounterValue, float64(s.acceptFailures.Load()))
 	for _, l := range p.listeners {
 		send(descClients, prometheus.GaugeValue, float64(l.open.Load()), l.label)
 	}

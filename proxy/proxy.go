@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,20 +20,28 @@ type Proxy struct {
 	table     atomic.Pointer[route.Table] // read by every exchange
 	changed   change                      // fires after each new table and each node that is back
 	targets   sync.Map                    // *route.Node → *target
+	tuning    atomic.Pointer[Tuning]
 	listeners []*listener
-	servers   []*http.Server
 	stats     *stats
 	budgets   budgets
+	pool      sync.Pool // of *exchange
+	tunnels   tunnels
+	date      atomic.Pointer[dateLine]
+	httpsPort string // of the first listener with TLS
+
+	clients    atomic.Int64   // open client connections
+	serving    sync.WaitGroup // their goroutines, those of HTTP/1
+	lingering  atomic.Int64   // connections that are only listened to any more
+	complained atomic.Int64   // when accept's trouble was last told, Unix s
 
 	draining  atomic.Bool
-	exchanges count         // requests and tunnels in flight
-	served    count         // connections that package http has a goroutine for
-	clients   count         // open client connections
+	graceOver atomic.Bool   // while draining: idle connections are closed
+	cutting   atomic.Bool   // life has ended
 	idleGrace time.Duration // how long idle connections are left open by Drain
 	linger    time.Duration // how long a client whose body is not wanted may go on sending
 
 	life context.Context // ends when everything is cut: by Run's end, or by Drain's deadline
-	cut  context.CancelFunc
+	stop context.CancelFunc
 
 	mu       sync.Mutex                  // serialises all changes of the table
 	followed map[fsm.JVMRoute]*target    // the nodes of the table
@@ -49,10 +54,6 @@ type Proxy struct {
 // idleGrace is how long idle client connections stay open while draining: a
 // request that is on its way is still answered (http-notes.md §10).
 const idleGrace = 5 * time.Second
-
-// linger is how long the rest of a body is read and dropped before its connection
-// closes: else the client might not get to read the answer (http-notes.md §6).
-const linger = 5 * time.Second
 
 // New makes a Proxy with an empty table: Reset and Apply fill it. It starts
 // nothing; the listeners accept, in the kernel's queue, and wait for Run.
@@ -94,7 +95,9 @@ func New(c Config) (*Proxy, error) {
 		followed:  map[fsm.JVMRoute]*target{},
 		overlaid:  map[fsm.JVMRoute]*fsm.State{},
 	}
-	p.life, p.cut = context.WithCancel(context.Background())
+	p.life, p.stop = context.WithCancel(context.Background())
+	p.pool.New = func() any { return p.newExchange() }
+	p.Tune(c.Tuning)
 	p.stats = newStats()
 	p.table.Store(route.Compile(fsm.New(), route.Options{Carries: carries}))
 	for _, l := range c.Listeners {
@@ -103,23 +106,29 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
+// Tune replaces what can change while it runs.
+func (p *Proxy) Tune(t Tuning) { p.tuning.Store(&t) }
+
 // Run serves the listeners and watches the workers until ctx ends, then cuts off
 // what Drain has left. When it returns nothing that it started is running. It
 // runs once.
 func (p *Proxy) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, len(p.servers))
-	for i, s := range p.servers {
-		l := p.listeners[i]
+	failed := make(chan error, len(p.listeners))
+	for _, l := range p.listeners {
 		p.watchers.Go(func() {
-			if err := l.serve(s); err != nil && !p.draining.Load() && ctx.Err() == nil {
+			if err := l.serve(); err != nil && !p.draining.Load() && ctx.Err() == nil {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 		})
+		if l.h2 != nil {
+			p.watchers.Go(func() { l.h2.server.Serve(l.h2) })
+		}
 	}
 	p.startWatching()
 	p.watchers.Go(func() { p.recalculate(ctx) })
+	p.watchers.Go(func() { p.sweep(ctx) })
 
 	var err error
 	select {
@@ -127,13 +136,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	p.stopWatching()
-	p.cut()
 	cancel()
-	p.closeServers()
+	p.cut()
 	p.watchers.Wait()
-	p.closeServers() // again: of what was accepted meanwhile
-	p.exchanges.wait(context.Background())
-	p.served.wait(context.Background())
+	p.cut() // again: of what was accepted meanwhile
+	p.serving.Wait()
+	p.await(context.Background(), func() bool { return p.stats.inFlight() == 0 && p.clients.Load() == 0 })
 	p.probes.wait(context.Background())
 	p.targets.Range(func(_, t any) bool {
 		t.(*target).retire()
@@ -157,27 +165,66 @@ func (p *Proxy) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	grace, cancel := context.WithTimeout(ctx, p.idleGrace)
-	p.clients.wait(grace)
-	cancel()
 	var wg sync.WaitGroup
-	for _, s := range p.servers {
-		wg.Go(func() { s.Shutdown(ctx) }) // GOAWAY; closes idle connections; waits for the others
+	for _, l := range p.listeners {
+		if l.h2 != nil {
+			wg.Go(func() { l.h2.server.Shutdown(ctx) }) // GOAWAY; waits for streams
+		}
+	}
+	grace, cancel := context.WithTimeout(ctx, p.idleGrace)
+	p.await(grace, func() bool { return p.clients.Load() == 0 })
+	cancel()
+	p.graceOver.Store(true)
+	for _, l := range p.listeners {
+		l.interrupt(false)
 	}
 	wg.Wait()
-	if err := p.exchanges.wait(ctx); err != nil {
-		left := p.exchanges.value()
+	err := p.await(ctx, func() bool { return p.stats.inFlight() == 0 })
+	if err != nil {
+		left := p.stats.inFlight()
 		p.cut()
-		p.closeServers()
 		return fmt.Errorf("drain with %d requests left: %w", left, err)
 	}
 	return nil
 }
 
-// closeServers closes the listeners and all connections but those of tunnels.
-func (p *Proxy) closeServers() {
-	for _, s := range p.servers {
-		s.Close()
+// await looks until something is so, or ctx ends.
+func (p *Proxy) await(ctx context.Context, so func() bool) error {
+	for !so() {
+		if !sleep(ctx, 2*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// cut ends everything at once: listeners, connections, exchanges, tunnels.
+func (p *Proxy) cut() {
+	p.cutting.Store(true)
+	p.stop()
+	for _, l := range p.listeners {
+		l.Close()
+		l.interrupt(true)
+		if l.h2 != nil {
+			l.h2.Close()
+			l.h2.server.Close()
+		}
+	}
+	p.tunnels.end()
+}
+
+func (p *Proxy) isCut() bool { return p.cutting.Load() }
+
+// sweep drops connections to workers that idle too long, once a second.
+func (p *Proxy) sweep(ctx context.Context) {
+	for sleep(ctx, time.Second) {
+		now := time.Now()
+		p.targets.Range(func(_, t any) bool {
+			if u := t.(*target).current.Load(); u != nil {
+				u.pool.Sweep(now)
+			}
+			return true
+		})
 	}
 }
 
@@ -255,9 +302,4 @@ func (c *count) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// isClosed: the end of a listener that was closed on purpose.
-func isClosed(err error) bool {
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed)
 }

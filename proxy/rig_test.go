@@ -47,7 +47,7 @@ func run(t testing.TB, change func(*Config)) *rig {
 	c := Config{
 		Name:      "lb1",
 		Listeners: []Listener{{Listener: l}},
-		Timeouts:  Timeouts{Header: patience, Body: patience, Write: patience, Idle: patience},
+		Tuning:    Tuning{Timeouts: Timeouts{Header: patience, Body: patience, Write: patience, Idle: patience}},
 		Upstream: Upstream{
 			Retry:        Retry{Budget: 0.2, WithQuery: true},
 			PreserveHost: true,

@@ -1,82 +1,23 @@
 package proxy
 
 import (
-	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/quorate/quorate/proxy/route"
 )
 
-// exchange is one request of a client and its answer.
-type exchange struct {
-	request *http.Request
-	writer  http.ResponseWriter
-	control *http.ResponseController
-	write   time.Duration // Timeouts.Write
-	client  *client
-	peer    peer
-	id      string
-	facts   route.Facts
-	upgrade string // protocol asked for, "" for a plain request
-	body    *body  // nil if there is none
-
-	start    time.Time
-	balancer string // "none" until one is chosen
-	status   int    // sent to the client; 0: not begun
-	moved    bool   // the session changed its worker
-
-	attempts int       // tries that count against Maxattempts
-	dials    int       // tries that were refused and do not count
-	refused  time.Time // first of these
-	last     *failure  // of the last try
-}
-
-// ServeHTTP is one exchange, from accept to account.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.exchanges.add(1)
-	defer p.exchanges.add(-1)
-	x := &exchange{
-		request:  r,
-		writer:   w,
-		control:  http.NewResponseController(w),
-		write:    p.c.Timeouts.Write,
-		client:   clientOf(r),
-		peer:     p.peerOf(r),
-		start:    time.Now(),
-		balancer: "none",
-	}
-	x.id = requestID(r, x.peer)
-	if r.Body != nil && r.Body != http.NoBody {
-		x.body = &body{request: r, control: x.control, c: &p.c}
-		if r.ProtoMajor == 1 {
-			// Else package http takes the body itself when an answer begins early.
-			x.control.EnableFullDuplex()
-		}
-	}
-	defer p.account(x)
-	defer p.recovered(x)
-	p.serve(x)
-	if x.status == 0 { // the client has gone; package http would say 200
-		panic(http.ErrAbortHandler)
-	}
-	p.leave(x)
-}
-
-// leave bounds what package http does with the rest of a body when its exchange
-// is over: it reads on, so that the client can read the answer, but has no limit
-// of time of its own.
-func (p *Proxy) leave(x *exchange) {
-	if x.body != nil && x.request.ProtoMajor == 1 && !x.body.whole() {
-		x.control.SetReadDeadline(time.Now().Add(p.linger))
-	}
-}
-
 // serve checks, decides, forwards, and as long as nothing was sent twice decides
 // again.
 func (p *Proxy) serve(x *exchange) {
-	if !p.admit(x) || p.answerHere(x) {
+	if d := p.c.Upstream.MaxRequestTime; d > 0 {
+		x.limit = x.start.Add(d)
+	}
+	if p.answerHere(x) {
+		return
+	}
+	if err := x.openBody(); err != nil {
+		p.failBody(x, err)
 		return
 	}
 	for {
@@ -103,17 +44,19 @@ func (p *Proxy) serve(x *exchange) {
 // try sends the request to one node.
 func (p *Proxy) try(x *exchange, d *route.Decision) *failure {
 	defer d.End()
+	x.worker, x.context = d.Node.Route, string(d.Context.Path)
 	return p.forward(x, d)
 }
 
 // decide chooses a node and counts the request there. If the election finds none
 // it waits for a change of the table, as long as the balancer's WaitWorker.
 func (p *Proxy) decide(x *exchange) route.Decision {
-	var deadline <-chan time.Time
+	var deadline time.Time
+	var changed <-chan struct{}
 	for {
-		changed := p.changed.next()
 		t := p.table.Load()
 		d := route.Decide(t, &x.facts)
+		x.wanted = d.Wanted
 		if d.Balancer != nil {
 			x.balancer = d.Balancer.Name
 		}
@@ -128,19 +71,34 @@ func (p *Proxy) decide(x *exchange) route.Decision {
 		if d.Wait <= 0 || x.last != nil || p.draining.Load() {
 			return d
 		}
-		if deadline == nil {
-			timer := time.NewTimer(d.Wait)
-			defer timer.Stop()
-			deadline = timer.C
+		if changed == nil { // first listen, then look again
+			changed = p.changed.next()
+			continue
 		}
+		if deadline.IsZero() {
+			deadline = time.Now().Add(d.Wait)
+		}
+		if !x.awaitChange(changed, deadline) {
+			return d
+		}
+		changed = nil
+	}
+}
+
+// awaitChange waits until changed is closed. False: the deadline passed, or nobody
+// waits for the answer any more.
+func (x *exchange) awaitChange(changed <-chan struct{}, deadline time.Time) bool {
+	for {
+		wait := min(time.Until(deadline), sliceMost)
+		if wait <= 0 || x.gone() {
+			return false
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-changed:
-		case <-deadline:
-			return d
-		case <-x.request.Context().Done():
-			return d
-		case <-p.life.Done():
-			return d
+			timer.Stop()
+			return true
+		case <-timer.C:
 		}
 	}
 }
@@ -164,7 +122,7 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 		x.dials++
 		return x.dials <= len(p.table.Load().Nodes()) && time.Since(x.refused) < 3*time.Second
 	case f.kind == failedDial:
-	case f.kind == failedEarly && idempotent(x.request.Method) && (conf.WithQuery || x.facts.Path.Query() == ""):
+	case f.kind == failedEarly && idempotent(x.method) && (conf.WithQuery || x.facts.Path.Query() == ""):
 	default:
 		return false
 	}
@@ -172,7 +130,7 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 		return false
 	}
 	x.attempts++
-	p.stats.retries.Inc()
+	x.shard.retries.Add(1)
 	return true
 }
 
@@ -185,93 +143,57 @@ func idempotent(method string) bool {
 	return false
 }
 
-// recovered ends an exchange that panicked: http.ErrAbortHandler is how an answer
-// is cut off, everything else is a defect of ours.
-func (p *Proxy) recovered(x *exchange) {
-	e := recover()
-	if e == nil {
-		return
-	}
-	if e != http.ErrAbortHandler {
-		p.log.Error("request panicked", "request", x.id, "panic", e, "stack", string(debug.Stack()))
-		if x.status == 0 {
-			x.answer(http.StatusInternalServerError, "Something went wrong here.", true)
-			p.leave(x)
-			return
-		}
-	}
-	if x.client != nil && x.request.ProtoMajor == 1 {
-		reset(x.client.conn) // else a body without a length would look complete
-		if x.body != nil {
-			x.control.SetReadDeadline(time.Unix(1, 0)) // see leave; this is to end now
-		}
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// admit checks the request against what is allowed, and fills in what is known
-// of it. False: it has been answered.
-func (p *Proxy) admit(x *exchange) bool {
-	r := x.request
-	if x.client != nil {
-		n := x.client.requests.Add(1)
-		if limit := int64(p.c.Limits.RequestsPerConnection); limit > 0 && n >= limit {
-			x.writer.Header().Set("Connection", "close")
-		}
-	}
-	if p.draining.Load() {
-		x.writer.Header().Set("Connection", "close")
-	}
-	limits := &p.c.Limits
-	switch {
-	case limits.RequestLineBytes > 0 && len(r.Method)+1+len(r.RequestURI)+len(" HTTP/1.1") > limits.RequestLineBytes:
-		p.stats.own(ownLimit)
-		x.answer(http.StatusRequestURITooLong, "The address is too long.", true)
-	case limits.HeaderBytes > 0 && headerBytes(r) > limits.HeaderBytes:
-		p.stats.own(ownLimit)
-		x.answer(http.StatusRequestHeaderFieldsTooLarge, "The header is too large.", true)
-	case !wellFormed(r):
-		p.badRequest(x)
-	case limits.BodyBytes > 0 && r.ContentLength > limits.BodyBytes:
-		p.stats.own(ownLimit)
-		x.answer(http.StatusRequestEntityTooLarge, "The body is too large.", true)
-	default:
-		return true
-	}
-	return false
-}
-
 // answerHere answers what is not for workers, and takes the target apart. True:
 // it has been answered.
 func (p *Proxy) answerHere(x *exchange) bool {
-	r := x.request
-	target := originForm(r)
-	if r.Method == http.MethodConnect || p.disallowed(r.Method) {
+	target := view(x.req.Target.Of(x.in))
+	if p.disallowed(x.method) {
 		p.stats.own(ownBadRequest)
-		x.writer.Header().Set("Allow", p.allowed())
-		x.answer(http.StatusMethodNotAllowed, "This method is not allowed.", r.Method == http.MethodConnect)
+		x.noteBody()
+		x.answer(405, "This method is not allowed.", false, "Allow: "+p.allowed())
 		return true
 	}
-	if target == "*" {
-		if r.Method != http.MethodOptions {
-			p.badRequest(x)
-			return true
-		}
-		x.plain(http.StatusOK, "")
+	if x.redirect {
+		x.noteBody()
+		p.redirect(x, target)
+		return true
+	}
+	if target == "*" { // of OPTIONS
+		x.noteBody()
+		x.plain(200, "", false)
 		return true
 	}
 	if path, _, _ := strings.Cut(target, "?"); p.c.ReadyPath != "" && path == p.c.ReadyPath {
+		x.noteBody()
 		p.answerReady(x)
 		return true
 	}
-	path, why := route.ParsePath(target, p.c.Path)
+	var path route.Path
+	var why route.Reason
+	path, why = route.ParsePath(target, p.c.Path)
 	if why != route.None || strings.HasPrefix(path.Target, "//") {
 		p.badRequest(x)
 		return true
 	}
-	x.facts = route.NewFacts(r.Host, path, r.Header["Cookie"])
-	x.upgrade = p.upgradeOf(r)
+	x.know(path)
+	x.upgrade = p.upgradeOf(x)
 	return false
+}
+
+// redirect sends a client of plain HTTP to the same place by TLS.
+func (p *Proxy) redirect(x *exchange, target string) {
+	host := view(x.req.Host.Of(x.in))
+	if port := portOf(host); port != "" {
+		host = host[:len(host)-len(port)-1]
+	}
+	if host == "" || target == "*" {
+		p.badRequest(x)
+		return
+	}
+	if p.httpsPort != "" && p.httpsPort != "443" {
+		host += ":" + p.httpsPort
+	}
+	x.answer(308, "", false, "Location: https://"+host+target)
 }
 
 func (p *Proxy) answerReady(x *exchange) {
@@ -283,22 +205,30 @@ func (p *Proxy) answerReady(x *exchange) {
 		reasons = []string{"stopping"}
 	}
 	if len(reasons) > 0 {
-		x.plain(http.StatusServiceUnavailable, "not ready: "+strings.Join(reasons, ", ")+"\n")
+		x.plain(503, "not ready: "+strings.Join(reasons, ", ")+"\n", false)
 		return
 	}
-	x.plain(http.StatusOK, "ready\n")
+	x.plain(200, "ready\n", false)
 }
 
 // disallowed methods are those of the configuration, and those of MCMP: a worker
 // that speaks to the wrong port must not be forwarded to another one
 // (spec/mcmp.md §1).
 func (p *Proxy) disallowed(method string) bool {
+	switch method {
+	case "GET", "POST", "HEAD", "PUT":
+		return len(p.c.DisallowedMethods) > 0 && oneOf(p.c.DisallowedMethods, method)
+	}
 	switch strings.ToUpper(method) {
 	case "CONFIG", "ENABLE-APP", "DISABLE-APP", "STOP-APP", "REMOVE-APP", "STATUS", "PING", "INFO", "DUMP", "VERSION":
 		return true
 	}
-	for _, m := range p.c.DisallowedMethods {
-		if m == method {
+	return oneOf(p.c.DisallowedMethods, method)
+}
+
+func oneOf(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
 			return true
 		}
 	}
@@ -313,10 +243,4 @@ func (p *Proxy) allowed() string {
 		}
 	}
 	return strings.Join(list, ", ")
-}
-
-// gone says whether the client has left: nobody reads an answer. Package http also
-// ends the context when a read of the body is interrupted, which is our own doing.
-func (x *exchange) gone() bool {
-	return x.request.Context().Err() != nil && (x.body == nil || !x.body.cut.Load())
 }

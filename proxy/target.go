@@ -36,8 +36,10 @@ func newTarget(n *route.Node) *target { return &target{node: n} }
 // upstream returns the connections to where the node listens now. A change of
 // its address or times makes new ones.
 func (p *Proxy) upstream(t *target) *upstream {
-	config := &t.node.Record().Config
-	if u := t.current.Load(); u != nil && u.config == *config {
+	record := t.node.Record()
+	config := &record.Config
+	if u := t.current.Load(); u != nil && (u.seen.Load() == record || u.config == *config) {
+		u.seen.Store(record)
 		return u
 	}
 	t.mu.Lock()
@@ -47,12 +49,13 @@ func (p *Proxy) upstream(t *target) *upstream {
 		return old
 	}
 	u := p.newUpstream(*config, t)
+	u.seen.Store(record)
 	t.current.Store(u)
 	if t.retired.Load() {
-		u.retire()
+		u.pool.Close()
 	}
 	if old != nil {
-		old.retire()
+		old.pool.Close()
 	}
 	return u
 }
@@ -63,7 +66,7 @@ func (t *target) retire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u := t.current.Load(); u != nil {
-		u.retire()
+		u.pool.Close()
 	}
 }
 

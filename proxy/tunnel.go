@@ -1,34 +1,32 @@
 package proxy
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io"
-	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/quorate/quorate/proxy/wire"
 )
 
 // upgradeOf returns the protocol that a request asks for and may have, "" for
 // none: then it is a plain request (http-notes.md §9).
-func (p *Proxy) upgradeOf(r *http.Request) string {
-	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.ContentLength != 0 || !hasToken(r.Header["Connection"], "upgrade") {
+func (p *Proxy) upgradeOf(x *exchange) string {
+	r := &x.req
+	if r.Upgrade.Len() == 0 || r.UpgradeBad || r.Length != 0 || r.Minor == 0 || x.down != &x.h1 {
 		return ""
 	}
-	list := r.Header["Upgrade"]
-	if len(list) != 1 || list[0] == "" {
-		return ""
-	}
-	token := list[0]
+	token := view(r.Upgrade.Of(x.in))
 	for i := range len(token) { // one token, perhaps with a version
 		if c := token[i]; !isAlnum(c) && strings.IndexByte("!#$%&'*+-.^_`|~/", c) < 0 {
 			return ""
 		}
 	}
-	name, _, _ := strings.Cut(strings.ToLower(token), "/")
-	if name == "h2c" || name == "http" || name == "tls" {
+	name, _, _ := strings.Cut(token, "/")
+	if strings.EqualFold(name, "h2c") || strings.EqualFold(name, "http") || strings.EqualFold(name, "tls") {
 		return ""
 	}
 	for _, allowed := range p.c.Upstream.Upgrade.Protocols {
@@ -39,91 +37,183 @@ func (p *Proxy) upgradeOf(r *http.Request) string {
 	return ""
 }
 
-// names says whether a 101 names the protocol asked for.
-func names(resp *http.Response, token string) bool {
-	return resp.StatusCode == http.StatusSwitchingProtocols &&
-		len(resp.Header["Upgrade"]) == 1 && strings.EqualFold(resp.Header["Upgrade"][0], token)
-}
-
 // tunnel carries bytes both ways after a 101, until both ends have said that they
 // are done, one of them breaks, the tunnel idles too long, or this replica stops.
-func (p *Proxy) tunnel(x *exchange, resp *http.Response) {
-	worker, ok := resp.Body.(io.ReadWriteCloser)
-	if !ok {
-		p.abort(x, "quorate", errors.New("the transport gave no connection"))
-	}
-	client, buffered, err := x.control.Hijack()
-	if err != nil {
-		p.abort(x, "client", err)
-	}
-	x.status = http.StatusSwitchingProtocols
+// It counts as in flight until then.
+func (p *Proxy) tunnel(x *exchange, c *upConn, head int) {
+	client := x.h1.conn
+	x.status, x.tunnelled, x.closing = 101, true, true
+	out := appendStatusLine(x.out[:0], &x.resp, x.up)
+	out, _ = appendAnswerFields(out, &x.resp, x.up)
+	out = append(out, "Connection: Upgrade\r\nUpgrade: "...)
+	out = append(append(out, x.resp.Upgrade.Of(x.up)...), "\r\n\r\n"...)
+	x.out = append(out, x.up[head:x.upN]...)
+	x.sent += int64(x.upN - head)
 	p.stats.upgraded.Add(1)
 	defer p.stats.upgraded.Add(-1)
-
-	// The timers of the exchange end here: a tunnel has its own.
-	client.SetDeadline(time.Time{})
-	var once sync.Once
-	end := func() {
-		once.Do(func() {
-			client.Close()
-			worker.Close()
-		})
+	if _, err := client.Write(x.out); err != nil {
+		x.closedBy, x.cause = "client", err
+		return
 	}
-	defer end()
-	defer context.AfterFunc(p.life, end)()
-	active := func() {}
-	if idle := p.c.Upstream.Upgrade.IdleTimeout; idle > 0 {
-		timer := time.AfterFunc(idle, end)
-		defer timer.Stop()
-		active = func() { timer.Reset(idle) }
+	behind := x.in[x.body.raw:x.n] // the client did not wait for the 101
+	if len(behind) > 0 {
+		if _, err := c.Write(behind); err != nil {
+			x.closedBy, x.cause = "worker", err
+			return
+		}
 	}
-
-	if _, err := client.Write(switching(resp)); err != nil {
+	t := &tunnel{p: p, client: client, worker: c.Conn, idle: p.c.Upstream.Upgrade.IdleTimeout}
+	t.last.Store(time.Now().UnixNano())
+	p.tunnels.add(t)
+	defer p.tunnels.remove(t)
+	x.returnBuffers()
+	if p.isCut() {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { pump(worker, buffered.Reader, active, end) })
-	wg.Go(func() { pump(client, worker, active, end) })
+	wg.Go(func() { t.carry(c.Conn, client) })
+	x.sent += t.carry(client, c.Conn)
 	wg.Wait()
 }
 
-// switching is the head of the 101.
-func switching(resp *http.Response) []byte {
-	h := make(http.Header)
-	answerHeaders(h, resp.Header)
-	delete(h, "Content-Length")
-	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, resp.Header["Upgrade"]
-	if h["Content-Type"] == nil {
-		delete(h, "Content-Type")
-	}
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	h.Write(&b)
-	b.WriteString("\r\n")
-	return b.Bytes()
+// tunnel is a pair of connections that nothing is read into any more.
+type tunnel struct {
+	p              *Proxy
+	client, worker *wire.Conn
+	idle           time.Duration // both directions silent; 0: for ever
+	last           atomic.Int64  // when something came, Unix ns
+	over           atomic.Bool
 }
 
-// pump copies one direction. An orderly end is passed on as one; anything else
+// end breaks both directions off.
+func (t *tunnel) end() {
+	t.over.Store(true)
+	t.client.Interrupt()
+	t.worker.Interrupt()
+}
+
+// carry copies one direction. An orderly end is passed on as one; anything else
 // ends both directions.
-func pump(to io.Writer, from io.Reader, active, end func()) {
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
+func (t *tunnel) carry(to, from *wire.Conn) (moved int64) {
+	var b lent
 	for {
-		n, err := from.Read(buf[:])
+		t.arm(from)
+		n, err := from.ReadIdle(&b)
 		if n > 0 {
-			active()
-			if _, failed := to.Write(buf[:n]); failed != nil {
-				end()
-				return
+			moved += int64(n)
+			t.last.Store(time.Now().UnixNano())
+			_, failed := to.Write(b.buf.up[:n])
+			full := n == len(b.buf.up)
+			b.Give()
+			if failed != nil {
+				t.end()
+				return moved
+			}
+			if full { // much is coming
+				k, ok, err := t.splice(to, from)
+				moved += k
+				if !ok {
+					continue
+				}
+				if err != nil {
+					t.end()
+					return moved
+				}
+				to.CloseWrite()
+				return moved
 			}
 		}
-		if err == nil {
-			continue
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			if to.CloseWrite() != nil {
+				t.end()
+			}
+			return moved
+		case errors.Is(err, os.ErrDeadlineExceeded) && !t.over.Load() && !t.tooLong():
+		default:
+			t.end()
+			return moved
 		}
-		half, ok := to.(interface{ CloseWrite() error })
-		if err != io.EOF || !ok || half.CloseWrite() != nil {
-			end()
+	}
+}
+
+// lent is a buffer while there is something to carry: wire.Buffers.
+type lent struct{ buf *ioBuffers }
+
+func (l *lent) Take() []byte {
+	if l.buf == nil {
+		l.buf = buffers.Get().(*ioBuffers)
+	}
+	return l.buf.up
+}
+
+func (l *lent) Give() {
+	if l.buf != nil {
+		buffers.Put(l.buf)
+		l.buf = nil
+	}
+}
+
+// splice moves what comes in the kernel, until the end. ok is false where it
+// cannot; an error breaks the tunnel.
+func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
+	for {
+		t.arm(from)
+		n, ok, _, err := from.Splice(to, -1)
+		moved += n
+		if n > 0 {
+			t.last.Store(time.Now().UnixNano())
 		}
-		return
+		switch {
+		case !ok:
+			return moved, false, nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && !t.over.Load() && !t.tooLong():
+		default:
+			return moved, true, err
+		}
+	}
+}
+
+// arm gives a read the time that the tunnel may idle.
+func (t *tunnel) arm(c *wire.Conn) {
+	if t.idle > 0 {
+		c.SetReadDeadline(time.Unix(0, t.last.Load()).Add(t.idle))
+	} else {
+		c.SetReadDeadline(time.Time{})
+	}
+}
+
+func (t *tunnel) tooLong() bool {
+	return t.idle > 0 && time.Since(time.Unix(0, t.last.Load())) >= t.idle
+}
+
+// tunnels are those that are open.
+type tunnels struct {
+	mu   sync.Mutex
+	open map[*tunnel]struct{}
+}
+
+func (l *tunnels) add(t *tunnel) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[*tunnel]struct{}{}
+	}
+	l.open[t] = struct{}{}
+}
+
+func (l *tunnels) remove(t *tunnel) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, t)
+}
+
+// end breaks all tunnels off.
+func (l *tunnels) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t := range l.open {
+		t.end()
 	}
 }

@@ -39,7 +39,7 @@ func upgrade(t *testing.T, r *rig, behind string) *rawClient {
 		}
 		head += line
 	}
-	for _, want := range []string{"HTTP/1.1 101 Switching Protocols\r\n", "Connection: Upgrade\r\n", "Upgrade: WebSocket\r\n", "Sec-Websocket-Accept: y\r\n"} {
+	for _, want := range []string{"HTTP/1.1 101 Switching Protocols\r\n", "Connection: Upgrade\r\n", "Upgrade: WebSocket\r\n", "Sec-WebSocket-Accept: y\r\n"} {
 		if !strings.Contains(head, want) {
 			t.Errorf("no %q in %q", want, head)
 		}

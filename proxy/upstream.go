@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,164 +14,79 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/fsm"
+	"github.com/quorate/quorate/proxy/pool"
 )
 
 // maxDials is how many connections to one node are opened at once: Tomcat's
 // backlog is 100, and a SYN that is lost costs a second (http-notes.md §8).
 const maxDials = 32
 
+// How long a connection idles at most, to workers that do not say it themselves;
+// and how often names are looked up.
+const (
+	unknownIdle = 15 * time.Second
+	nameTime    = 30 * time.Second
+)
+
 // upstream holds the connections to one address of one node.
 type upstream struct {
 	config    fsm.NodeConfig
+	seen      atomic.Pointer[fsm.Node] // the last record that was found to say the same
 	address   string
-	transport *http.Transport
+	pool      *pool.Pool
 	timeout   time.Duration // between two reads of an answer
-	connect   time.Duration
-	slots     chan struct{} // one per exchange; nil: no limit
-	retired   atomic.Bool
+	headBytes int           // most bytes of an answer's head
 }
 
 func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
 	conf := &p.c.Upstream
 	u := &upstream{
-		config:  c,
-		address: addressOf(c.Host, c.Port),
-		timeout: answerTimeout(conf.ResponseTimeout, c.Timeout),
-		connect: shorter(conf.ConnectTimeout, milliseconds(c.Ping)),
+		config:    c,
+		address:   addressOf(c.Host, c.Port),
+		timeout:   answerTimeout(conf.ResponseTimeout, c.Timeout),
+		headBytes: int(conf.MaxResponseHeaderBytes),
 	}
 	idle := c.Smax
 	if conf.MaxIdle != nil {
 		idle = *conf.MaxIdle
+		if idle == 0 {
+			idle = -1
+		}
 	}
-	if conf.MaxConnections > 0 {
-		u.slots = make(chan struct{}, conf.MaxConnections)
+	pc := pool.Config{
+		Address:        u.address,
+		MaxConnections: conf.MaxConnections,
+		MaxIdle:        idle,
+		IdleTimeout:    shorter(conf.IdleTimeout, milliseconds(c.TTL)),
+		DefaultIdle:    unknownIdle,
+		ConnectTimeout: shorter(conf.ConnectTimeout, milliseconds(c.Ping)),
+		UserTimeout:    milliseconds(c.Ping),
+		DNSTTL:         nameTime,
+		MaxDials:       maxDials,
+		WriteTimeout:   u.timeout,
+		Sent:           &t.sent,
+		Received:       &t.received,
 	}
-	switch {
-	case idle == 0:
-		idle = -1 // http.Transport's word for none
-	case idle < 0: // all
-		idle = max(conf.MaxConnections, 1024)
+	if conf.IdleTimeout > 0 {
+		pc.IdleTimeout, pc.DefaultIdle = conf.IdleTimeout, conf.IdleTimeout
 	}
-	idleTimeout := conf.IdleTimeout
-	if idleTimeout == 0 {
-		idleTimeout = shorter(15*time.Second, milliseconds(c.TTL))
+	if c.Type == "https" {
+		pc.TLS = p.tlsFor(c.Host)
 	}
-	d := &dialer{
-		timeout: u.connect,
-		slots:   make(chan struct{}, maxDials),
-		tls:     p.tlsFor(c.Host),
-		target:  t,
-		net:     net.Dialer{Control: userTimeout(milliseconds(c.Ping))},
-	}
-	u.transport = &http.Transport{
-		DialContext:            d.plain,
-		DialTLSContext:         d.secure,
-		DisableCompression:     true, // the client's Accept-Encoding is the client's business
-		MaxIdleConns:           0,
-		MaxIdleConnsPerHost:    idle,
-		IdleConnTimeout:        idleTimeout,
-		ResponseHeaderTimeout:  u.timeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: conf.MaxResponseHeaderBytes,
-		Protocols:              new(http.Protocols),
-	}
-	u.transport.Protocols.SetHTTP1(true)
+	u.pool = pool.New(pc)
 	return u
 }
 
-func (u *upstream) retire() {
-	u.retired.Store(true)
-	u.transport.CloseIdleConnections()
-}
-
-// take waits for one of the node's connections to be free.
-func (u *upstream) take(ctx context.Context) error {
-	if u.slots == nil {
-		return nil
-	}
-	select {
-	case u.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	wait := time.NewTimer(u.connect)
-	defer wait.Stop()
-	select {
-	case u.slots <- struct{}{}:
-		return nil
-	case <-wait.C:
-		return errFull
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// give ends what take began.
-func (u *upstream) give() {
-	if u.slots != nil {
-		<-u.slots
-	}
-	if u.retired.Load() {
-		u.transport.CloseIdleConnections()
-	}
-}
-
-var errFull = errors.New("all connections of the worker are busy")
-
-// dialError says that no connection was made: nothing of the request was sent.
-type dialError struct{ err error }
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
-// dialer connects to one address, counting the bytes.
+// dialer connects to one address, for a probe.
 type dialer struct {
-	net     net.Dialer
-	timeout time.Duration
-	slots   chan struct{}
-	tls     *tls.Config
-	target  *target // nil: nobody counts
-}
-
-func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := d.dial(ctx, network, address, false)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return c, nil
-}
-
-func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := d.dial(ctx, network, address, true)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return c, nil
+	net net.Dialer
+	tls *tls.Config
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string, secure bool) (net.Conn, error) {
-	if d.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.timeout)
-		defer cancel()
-	}
-	if d.slots != nil {
-		select {
-		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-		case <-ctx.Done():
-			return nil, fmt.Errorf("dial %s: %w", address, ctx.Err())
-		}
-	}
 	c, err := d.net.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	if d.target != nil {
-		c = &countedConn{Conn: c, in: &d.target.received, out: &d.target.sent}
-	}
-	if !secure {
-		return c, nil
+	if err != nil || !secure {
+		return c, err
 	}
 	s := tls.Client(c, d.tls)
 	if err := s.HandshakeContext(ctx); err != nil {

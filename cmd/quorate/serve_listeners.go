@@ -32,14 +32,16 @@ func (s *server) openAccessLog() error {
 func (s *server) openTraffic() error {
 	t, u := s.conf.Traffic, s.conf.Upstream
 	pc := proxy.Config{
-		Name:           s.conf.Replica.Name,
-		ReadyPath:      t.ReadyPath,
-		NotReady:       s.notReady,
-		TrustedProxies: t.TrustedProxies,
-		Timeouts:       timeoutsOf(t),
-		BodyMinRate:    int64(t.BodyMinRate),
-		Limits:         s.limitsOf(t),
-		MaxStreams:     t.HTTP2.MaxConcurrentStreams,
+		Name:      s.conf.Replica.Name,
+		ReadyPath: t.ReadyPath,
+		NotReady:  s.notReady,
+		Tuning: proxy.Tuning{
+			TrustedProxies: t.TrustedProxies,
+			Timeouts:       timeoutsOf(t),
+			BodyMinRate:    int64(t.BodyMinRate),
+			Limits:         s.limitsOf(t),
+		},
+		MaxStreams: t.HTTP2.MaxConcurrentStreams,
 		Path: route.PathOptions{
 			EncodedSlash: map[string]route.EncodedSlash{"reject": route.SlashReject, "keep": route.SlashKeep, "decode": route.SlashDecode}[t.Path.EncodedSlash],
 			ResolveDots:  t.Path.DotSegments == "decode",

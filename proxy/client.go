@@ -1,0 +1,259 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/proxy/http1"
+	"github.com/quorate/quorate/proxy/wire"
+)
+
+// client is a client's connection. One goroutine serves it from accept to close;
+// while it idles this is all that is kept of it.
+type client struct {
+	l        *listener
+	conn     *wire.Conn
+	x        *exchange // the request that is being read or answered; nil while idle
+	t        *Tuning   // by which peer.trusted was found
+	peer     peer
+	requests int
+	idle     atomic.Bool   // nothing of a request is there: it may be closed
+	in, out  atomic.Uint64 // bytes that are accounted for
+
+	surplus    bool         // over the limit: it is told so, and closed
+	handedOver bool         // package http closes it
+	streams    atomic.Int64 // requests of HTTP/2
+}
+
+// serve answers requests until the connection ends. It waits in this frame and
+// works in callees: a goroutine that idles keeps a small stack (http-notes.md §12).
+func (c *client) serve() {
+	for c.await() {
+		if !c.answer() {
+			return
+		}
+	}
+}
+
+// Take and Give are wire.Buffers: a buffer is held only when there is something to
+// read.
+func (c *client) Take() []byte {
+	if c.x == nil {
+		c.x = c.l.p.take()
+	}
+	return c.x.in
+}
+
+// Give is the end of Take where there was nothing.
+func (c *client) Give() {
+	c.l.p.give(c.x)
+	c.x = nil
+}
+
+// await waits for the beginning of a request; false: there will be none.
+func (c *client) await() bool {
+	if c.x != nil {
+		return true // it came behind the last one
+	}
+	p := c.l.p
+	t := p.tuning.Load()
+	wait := t.Timeouts.Idle
+	if c.requests == 0 {
+		wait = t.Timeouts.Header
+	}
+	if c.surplus {
+		wait = min(wait, time.Second)
+	}
+	if wait > 0 {
+		c.conn.Arm(time.Now(), wait, wait+wait/16)
+	} else {
+		c.conn.SetReadDeadline(time.Time{})
+	}
+	c.idle.Store(true)
+	if p.draining.Load() && p.graceOver.Load() || p.isCut() {
+		return false
+	}
+	n, err := c.conn.ReadIdle(c)
+	c.idle.Store(false)
+	if n == 0 || err != nil {
+		c.account(c.l.p.stats.place())
+		if c.x != nil {
+			c.Give()
+		}
+		return false
+	}
+	c.x.n = n
+	return true
+}
+
+// answer reads one request to its end, and answers it. It returns whether the
+// connection is good for another.
+func (c *client) answer() bool {
+	x, p := c.x, c.l.p
+	c.requests++
+	if t := p.tuning.Load(); c.t != t {
+		c.t = t
+		c.peer.trusted = t.trusts(c.peer.addr)
+	}
+	x.t, x.peer, x.label = c.t, &c.peer, c.l.label
+	x.h1.conn, x.down = c.conn, &x.h1
+	x.h1.chunked, x.h1.none, x.h1.old = false, false, false
+	x.redirect = c.l.redirect
+	if c.surplus {
+		c.turnAway(x)
+		return c.end(x, true)
+	}
+	if !c.readHead(x) {
+		return c.end(x, !c.handedOver)
+	}
+	x.h1.old = x.req.Minor == 0
+	x.closing = x.req.Close || x.h1.old && !x.req.KeepAlive
+	if limit := x.t.Limits.RequestsPerConnection; limit > 0 && c.requests >= limit {
+		x.closing = true
+	}
+	if p.draining.Load() {
+		x.closing = true
+	}
+	p.run(x)
+	c.account(x.shard)
+	if x.tunnelled || x.broken {
+		return c.end(x, false)
+	}
+	if x.closing {
+		return c.end(x, true)
+	}
+	rest := copy(x.in, x.in[x.body.raw:x.n])
+	if rest == 0 {
+		c.Give()
+		return true
+	}
+	x.clear()
+	x.n = rest
+	return true
+}
+
+// end gives everything back. The connection is closed by whoever called serve.
+func (c *client) end(x *exchange, orderly bool) bool {
+	linger := x.lingering
+	orderly = orderly && !x.broken && !x.tunnelled
+	c.x = nil
+	x.p.give(x)
+	if orderly {
+		c.l.part(c.conn, linger)
+	}
+	return false
+}
+
+// account adds the connection's bytes to the sums.
+func (c *client) account(s *shard) {
+	in, out := c.conn.ReadBytes(), c.conn.Written()
+	s.received.Add(in - c.in.Swap(in)) // streams may swap in any order: the sum is right
+	s.sent.Add(out - c.out.Swap(out))
+}
+
+// readHead reads on until the head is whole. False: the connection ends; it has
+// been answered if there was something to answer.
+func (c *client) readHead(x *exchange) bool {
+	p := c.l.p
+	limits := http1.Limits{Line: x.t.Limits.RequestLineBytes, Header: x.t.Limits.HeaderBytes}
+	for first := true; ; first = false {
+		if c.l.h2c && c.requests == 1 && isPreface(x.in[:x.n]) {
+			if x.n >= len(preface) {
+				c.handOver(x)
+				return false
+			}
+		} else {
+			n, bad := x.req.Parse(x.in[:x.n], limits)
+			if bad != nil {
+				p.refuseHead(x, bad)
+				return false
+			}
+			if n > 0 {
+				x.head = n
+				x.start = time.Now()
+				return true
+			}
+		}
+		if x.n == len(x.in) {
+			x.growIn(2 * x.n)
+		}
+		if first {
+			if d := x.t.Timeouts.Header; d > 0 {
+				c.conn.SetReadDeadline(time.Now().Add(d))
+			} else {
+				c.conn.SetReadDeadline(time.Time{})
+			}
+		}
+		k, err := c.conn.Read(x.in[x.n:])
+		x.n += k
+		if k > 0 {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && x.req.Started() && !p.isCut() {
+			x.start = time.Now()
+			p.refuseHead(x, lateHead)
+		}
+		x.broken = true
+		return false
+	}
+}
+
+var lateHead = &http1.Error{Status: 408, Reason: "the head came too slowly"}
+
+// open learns who the client is, and speaks TLS if the listener does; false: the
+// connection is to be closed, or has been handed over.
+func (c *client) open() bool {
+	l := c.l
+	t := l.p.tuning.Load()
+	c.t = t
+	var deadline time.Time
+	if d := t.Timeouts.Header; d > 0 {
+		deadline = time.Now().Add(d)
+	}
+	remote, _ := netip.ParseAddrPort(c.conn.TCP().RemoteAddr().String())
+	var rest []byte
+	if l.proxied {
+		from := remote.Addr().Unmap()
+		if !t.trusts(from.WithZone("")) {
+			return false
+		}
+		src, local, behind, err := wire.ReadProxyHeader(c.conn, deadline)
+		if err != nil {
+			l.p.log.Debug("no PROXY header", "listener", l.label, "from", from, "error", err)
+			return false
+		}
+		if !local {
+			remote = src
+		}
+		rest = behind
+	}
+	c.know(remote, t)
+	if l.tls == nil {
+		if len(rest) > 0 {
+			x := l.p.take()
+			x.n = copy(x.in, rest)
+			c.x = x
+		}
+		return true
+	}
+	return c.handshake(rest, deadline)
+}
+
+func (c *client) know(remote netip.AddrPort, t *Tuning) {
+	a := remote.Addr().Unmap().WithZone("")
+	c.peer = peer{addr: a, address: a.String(), trusted: t.trusts(a), secure: c.l.tls != nil}
+}
+
+// turnAway tells a client that there are too many.
+func (c *client) turnAway(x *exchange) {
+	x.start = time.Now()
+	x.shard.inFlight.Add(1)
+	defer c.l.p.account(x)
+	x.method = "GET"
+	x.name()
+	x.lingering = true
+	x.answer(503, "Too many connections.", true, "Retry-After: 1")
+}
