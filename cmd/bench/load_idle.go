@@ -73,22 +73,25 @@ func each(j *Job, do func(i int, a *answer, buffer []byte) error) error {
 		numbers <- i
 	}
 	close(numbers)
-	errs := make([]error, j.Clients)
+	failed := make(chan error, j.Clients)
 	var group sync.WaitGroup
-	for w := range j.Clients {
+	for range j.Clients {
 		group.Go(func() {
 			a, buffer := new(answer), make([]byte, 64<<10)
 			for i := range numbers {
 				a.reset(want)
 				if err := do(i, a, buffer); err != nil {
-					errs[w] = fmt.Errorf("connection %d: %w", i, err)
+					failed <- fmt.Errorf("connection %d: %w", i, err)
 					return
 				}
 			}
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
+	if n := len(failed); n > 0 {
+		return fmt.Errorf("%d clients failed, the first: %w", n, <-failed)
+	}
+	return nil
 }
 
 // bindLate lets the kernel choose the port when it knows the whole connection, so that

@@ -130,6 +130,9 @@ func (s *site) serve(c net.Conn) error {
 		if !ok {
 			return fmt.Errorf("a request that starts with %q", cut(head))
 		}
+		if bytes.Contains(bytes.ToLower(head), []byte("\r\ntransfer-encoding:")) {
+			return fmt.Errorf("a chunked request: %q", head)
+		}
 		out := []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") // to OPTIONS, HEAD and health checks
 		switch {
 		case target == pathEcho:

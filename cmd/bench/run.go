@@ -94,7 +94,7 @@ func (b *bench) scenario(ctx context.Context, s series, sc *scenario) (out *Outc
 	}()
 	set := setup{
 		Cert: b.cert.cert, Key: b.cert.key, PEM: b.cert.both,
-		Threads: s.threads, Connections: b.files/2 - 500, Files: b.files,
+		Threads: s.threads, Connections: b.files/2 - 1500, Files: b.files,
 		Groups: groupsOf(workers, sc.table), Table: sc.table,
 	}
 	for _, p := range b.peers {
@@ -159,7 +159,10 @@ func (b *bench) cell(ctx context.Context, s series, sc *scenario, r *running, ce
 		if b.short {
 			j.Hold, j.Idle = 5*time.Second, 2000
 		}
-		j.Idle = min(j.Idle, b.files/2-1000)
+		j.Idle = min(j.Idle, b.files-2000)
+		if r.peer.name == "haproxy" { // it wants two descriptors for each that may come
+			j.Idle = min(j.Idle, r.setup.Connections-500)
+		}
 	}
 	res := b.load(ctx, j, s.load)
 	if res.Err == "" && ctx.Err() != nil {
