@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -180,15 +181,16 @@ func TestPoolFull(t *testing.T) {
 }
 
 func TestReadyPath(t *testing.T) {
-	var reasons []string
+	var reasons atomic.Pointer[[]string]
+	reasons.Store(new([]string))
 	r := run(t, func(c *Config) {
 		c.ReadyPath = "/.ready"
-		c.NotReady = func() []string { return reasons }
+		c.NotReady = func() []string { return *reasons.Load() }
 	})
 	r.get("/.ready").want(t, 200, "ready\n")
 	r.get("/.ready?x").want(t, 200, "ready\n")
 	r.get("/.ready/x").want(t, 404, "404 Not Found\n\nNothing is deployed at this path.\nRequest ")
-	reasons = []string{"stopping", "cluster not formed"}
+	reasons.Store(&[]string{"stopping", "cluster not formed"})
 	r.get("/.ready").want(t, 503, "not ready: stopping, cluster not formed\n")
 }
 

@@ -26,14 +26,20 @@ var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
 	r := &x.resp
 	kind, length := r.Body(x.method == "HEAD")
-	said := length
+	said, none := int64(-1), false
 	switch {
-	case kind == http1.NoBody && !(r.HasLength && (x.method == "HEAD" || r.Status == 304)):
-		said = -1
-	case kind == http1.NoBody:
-		said = r.Length
-	case kind != http1.ByLength:
-		said = -1
+	case kind == http1.ByLength:
+		said = length
+	case kind != http1.NoBody:
+	case x.method == "HEAD", r.Status == 304:
+		none = true
+		if r.HasLength {
+			said = r.Length
+		}
+	case r.Status == 204:
+		none = true
+	default: // Content-Length: 0
+		said = 0
 	}
 	if x.body.present && !x.bodySent() {
 		x.closing, x.lingering = true, true // it is answered before it was heard
@@ -43,7 +49,7 @@ func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
 	}
 	x.status = r.Status
 	w.used = w.head
-	if err := x.down.begin(r, x.up, said, kind == http1.NoBody); err != nil {
+	if err := x.down.begin(r, x.up, said, none); err != nil {
 		return p.broken(x, "client", err)
 	}
 	switch kind {
