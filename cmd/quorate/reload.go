@@ -119,9 +119,7 @@ func (r *reloader) takeOver() (changed, restart []string, err error) {
 	if err := r.s.logs.setLevel(next.Log.Level); err != nil {
 		return nil, nil, err
 	}
-	if r.s.tune != nil {
-		r.s.tune(next.Traffic)
-	}
+	r.s.proxy.Tune(r.s.tuning(next.Traffic))
 	for _, key := range restartKeys {
 		if held[key] != r.held[key] {
 			restart = with(restart, key)

@@ -72,7 +72,6 @@ type server struct {
 	access  *accesslog.Log // nil: none
 
 	certificates *certificates
-	tune         func(config.Traffic) // gives the running proxy other timeouts, limits, trusted proxies
 
 	addresses admin.Addresses
 	registry  *prometheus.Registry

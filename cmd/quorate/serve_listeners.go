@@ -32,15 +32,10 @@ func (s *server) openAccessLog() error {
 func (s *server) openTraffic() error {
 	t, u := s.conf.Traffic, s.conf.Upstream
 	pc := proxy.Config{
-		Name:      s.conf.Replica.Name,
-		ReadyPath: t.ReadyPath,
-		NotReady:  s.notReady,
-		Tuning: proxy.Tuning{
-			TrustedProxies: t.TrustedProxies,
-			Timeouts:       timeoutsOf(t),
-			BodyMinRate:    int64(t.BodyMinRate),
-			Limits:         s.limitsOf(t),
-		},
+		Name:       s.conf.Replica.Name,
+		ReadyPath:  t.ReadyPath,
+		NotReady:   s.notReady,
+		Tuning:     s.tuning(t),
 		MaxStreams: t.HTTP2.MaxConcurrentStreams,
 		Path: route.PathOptions{
 			EncodedSlash: map[string]route.EncodedSlash{"reject": route.SlashReject, "keep": route.SlashKeep, "decode": route.SlashDecode}[t.Path.EncodedSlash],
@@ -64,6 +59,7 @@ func (s *server) openTraffic() error {
 			XForwarded: u.Forwarded.XForwarded,
 			Forwarded:  u.Forwarded.Forwarded,
 		},
+		AccessLog:        s.access,
 		PerWorkerMetrics: s.conf.Metrics.PerWorker,
 		Log:              s.log,
 	}
@@ -81,7 +77,7 @@ func (s *server) openTraffic() error {
 	}
 	for i, l := range t.Listeners {
 		key := listenerKey("traffic", i)
-		pl := proxy.Listener{Protocols: l.ALPN()}
+		pl := proxy.Listener{Protocols: l.ALPN(), ProxyProtocol: l.ProxyProtocol, RedirectToHTTPS: l.RedirectToHTTPS}
 		if l.TLS != nil {
 			var verify func(tls.ConnectionState) error
 			if names := l.TLS.ClientNames; len(names) > 0 {
@@ -107,18 +103,20 @@ func (s *server) openTraffic() error {
 	return nil
 }
 
-func timeoutsOf(t config.Traffic) proxy.Timeouts {
-	return proxy.Timeouts{Header: t.Timeouts.Header, Body: t.Timeouts.Body, Write: t.Timeouts.Write, Idle: t.Timeouts.Idle}
-}
-
-func (s *server) limitsOf(t config.Traffic) proxy.Limits {
-	return proxy.Limits{
-		Connections:           s.connections(t.Limits.Connections),
-		HeaderBytes:           int(t.Limits.HeaderBytes),
-		Headers:               t.Limits.Headers,
-		RequestLineBytes:      int(t.Limits.RequestLineBytes),
-		BodyBytes:             int64(t.Limits.BodyBytes),
-		RequestsPerConnection: t.Limits.RequestsPerConnection,
+// tuning is what a reload gives the running proxy.
+func (s *server) tuning(t config.Traffic) proxy.Tuning {
+	return proxy.Tuning{
+		TrustedProxies: t.TrustedProxies,
+		Timeouts:       proxy.Timeouts{Header: t.Timeouts.Header, Body: t.Timeouts.Body, Write: t.Timeouts.Write, Idle: t.Timeouts.Idle},
+		BodyMinRate:    int64(t.BodyMinRate),
+		Limits: proxy.Limits{
+			Connections:           s.connections(t.Limits.Connections),
+			HeaderBytes:           int(t.Limits.HeaderBytes),
+			Headers:               t.Limits.Headers,
+			RequestLineBytes:      int(t.Limits.RequestLineBytes),
+			BodyBytes:             int64(t.Limits.BodyBytes),
+			RequestsPerConnection: t.Limits.RequestsPerConnection,
+		},
 	}
 }
 
