@@ -77,11 +77,13 @@ func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 	w.SetWriteTimeout(p.c.WriteTimeout)
 	if p.c.TLS != nil {
 		t := tls.Client(w.NetConn(), p.c.TLS)
+		// Before the handshake: the worker's tickets may come right behind it, and
+		// wire must see the records from the first on.
+		w.Secure(t)
 		if err := t.HandshakeContext(ctx); err != nil {
 			w.Close()
 			return nil, &DialError{Address: p.c.Address, Handshake: true, Err: err}
 		}
-		w.Secure(t)
 	}
 	return &Conn{Conn: w, pool: p, moves: to.moves, age: p.age(-1)}, nil
 }

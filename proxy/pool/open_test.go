@@ -190,8 +190,9 @@ func TestNoMoreDialsThanAllowed(t *testing.T) {
 	if _, err := receive(t, waiting[0]); !errors.Is(err, errNoName) {
 		t.Errorf("the first got %v", err)
 	}
+	<-g.asked // in its place
 	wantStats(t, p, Stats{Open: 3, Dials: 3, Waiting: 6})
-	for range 3 { // the name is known from the first on
+	for range 3 { // dials; later ones know the name
 		g.answers <- answer{list: loopback}
 	}
 	for _, next := range waiting[1:] {

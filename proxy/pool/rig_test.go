@@ -31,6 +31,7 @@ type worker struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	accepted int
+	over     bool
 }
 
 func newWorker(t testing.TB, address string, conf *tls.Config) *worker {
@@ -43,15 +44,18 @@ func newWorker(t testing.TB, address string, conf *tls.Config) *worker {
 	w.all.Go(func() {
 		for {
 			raw, err := l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil {
+				continue // no descriptor left, for a moment
 			}
 			w.all.Go(func() { w.serve(raw, conf) })
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
-		w.closeAll()
+		w.end()
 		w.all.Wait()
 	})
 	return w
@@ -61,6 +65,9 @@ func (w *worker) serve(raw net.Conn, conf *tls.Config) {
 	w.mu.Lock()
 	w.conns[raw] = true
 	w.accepted++
+	if w.over {
+		raw.Close()
+	}
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -87,9 +94,10 @@ func (w *worker) serve(raw net.Conn, conf *tls.Config) {
 	}
 }
 
-func (w *worker) closeAll() {
+func (w *worker) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.over = true
 	for c := range w.conns {
 		c.Close()
 	}
