@@ -228,3 +228,58 @@ func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
 }
+
+// Somebody who leaves, or whose time is over, may be answered at this very moment.
+func TestAnsweredAtTheLastMoment(t *testing.T) {
+	answered := func(t *testing.T, maxIdle int, err error) (*Pool, *Conn, *waiter) {
+		w := newWorker(t, "127.0.0.1:0", nil)
+		p := newPool(t, Config{Address: w.address(), MaxIdle: maxIdle})
+		c := open(t, p)
+		late := newWaiter().(*waiter)
+		p.mu.Lock()
+		p.queue.push(late)
+		if err != nil {
+			p.queue.answer(late, nil, err)
+		}
+		p.mu.Unlock()
+		if err == nil {
+			p.Put(c, -1)
+		}
+		return p, c, late
+	}
+	t.Run("leaves", func(t *testing.T) {
+		p, c, late := answered(t, -1, nil)
+		if err := p.abandon(late); err != ErrGone {
+			t.Errorf("got %v", err)
+		}
+		if p.Get() != c {
+			t.Error("the connection is lost")
+		}
+	})
+	t.Run("leaves, none may idle", func(t *testing.T) {
+		p, _, late := answered(t, 0, nil)
+		if err := p.abandon(late); err != ErrGone {
+			t.Errorf("got %v", err)
+		}
+		wantStats(t, p, Stats{})
+	})
+	t.Run("leaves with a failure", func(t *testing.T) {
+		p, _, late := answered(t, -1, errNoName)
+		if err := p.abandon(late); err != ErrGone {
+			t.Errorf("got %v", err)
+		}
+		wantStats(t, p, Stats{Open: 1})
+	})
+	t.Run("time is over", func(t *testing.T) {
+		p, c, late := answered(t, -1, nil)
+		if got, err := p.tooLate(late); got != c || err != nil {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	t.Run("time is over with a failure", func(t *testing.T) {
+		p, _, late := answered(t, -1, errNoName)
+		if got, err := p.tooLate(late); got != nil || err != errNoName {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}

@@ -206,3 +206,9 @@ func TestFailedDialAsksSooner(t *testing.T) {
 	sweepAt(p, 6*time.Second)
 	ask(t, open(t, p), "1")
 }
+
+func TestSystemsResolver(t *testing.T) {
+	w := newWorker(t, "127.0.0.1:0", nil)
+	p := newPool(t, Config{Address: "localhost:" + w.port()})
+	ask(t, open(t, p), "1") // be localhost ::1 first or not
+}

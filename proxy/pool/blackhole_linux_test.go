@@ -1,0 +1,67 @@
+package pool
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fillBacklog listens with the smallest backlog and takes nothing from it, until
+// connections are not answered any more.
+func fillBacklog(t *testing.T, address string) string {
+	t.Helper()
+	to := netip.MustParseAddrPort(address)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = netip.AddrPortFrom(to.Addr(), uint16(name.(*syscall.SockaddrInet4).Port)).String()
+	for range 20 {
+		c, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	t.Fatal("a full backlog still takes connections")
+	return ""
+}
+
+// The first address takes no connection and refuses none: the second has time left.
+func TestSilentAddress(t *testing.T) {
+	w := newWorker(t, "127.0.0.2:0", nil)
+	n := &names{}
+	n.set(nil, "127.0.0.1", "127.0.0.2")
+	p := newPool(t, Config{Address: "worker:" + w.port(), Lookup: n.lookup, ConnectTimeout: 2 * time.Second})
+	fillBacklog(t, "127.0.0.1:"+w.port())
+	if c := open(t, p); remote(c) != w.address() {
+		t.Errorf("connected to %s", remote(c))
+	}
+}
+
+// A worker whose backlog is full looks like a host that is not there.
+func TestBlackHole(t *testing.T) {
+	address := fillBacklog(t, "127.0.0.1:0")
+	p := newPool(t, Config{Address: address, ConnectTimeout: 50 * time.Millisecond})
+	_, err := p.Open(nil, nil)
+	if isDialError(t, err); !isTimeout(err) {
+		t.Errorf("got %v", err)
+	}
+	if want := "dial tcp " + address + ": i/o timeout"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	wantStats(t, p, Stats{})
+}
