@@ -29,8 +29,10 @@ check: build    ## each fuzz target for FUZZTIME (5s), real workers (JDK, Maven)
 	.ci/fuzz $(or $(FUZZTIME),5s)
 	go test -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate
 
-bench:          ## Go benchmarks beside the hot paths
-	go test -run '^$$' -bench . -benchmem ./fsm ./proxy/... ./raftnode
+bench: build    ## quorate beside its peers (BENCH=-short: a first look), then the Go benchmarks
+	.ci/install bench
+	go run ./cmd/bench -proxy-binary bin/quorate $(or $(BENCH),-out docs); code=$$?; \
+	go test -run '^$$' -bench . -benchmem ./fsm ./proxy/... ./raftnode && exit $$code
 
 image:          ## the container image; GOPROXY names a module proxy of your own
 	docker build --build-arg VERSION=$(VERSION) $(if $(GOPROXY),--build-arg GOPROXY=$(GOPROXY)) -t quorate .

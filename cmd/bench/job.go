@@ -33,7 +33,9 @@ type Job struct {
 	Warm    time.Duration // load before the measured time
 	Measure time.Duration
 	Hold    time.Duration // idle kinds: from the last request to the look at memory
-	Slow    string        // answers of this worker are left out of Result.Others
+	// Patience is how long the last answers may take when the load is over; default 5 s.
+	Patience time.Duration
+	Slow     string // answers of this worker are left out of Result.Others
 }
 
 // Result is what one Job found. Err is empty only if every answer was right.
@@ -142,20 +144,7 @@ func loadMain() int {
 		fmt.Fprintln(os.Stderr, "job:", err)
 		return 2
 	}
-	var r Result
-	var err error
-	switch j.Kind {
-	case "http", "websocket":
-		r, err = loadRaw(&j)
-	case "tls":
-		r, err = loadTLS(&j)
-	case "h2":
-		r, err = loadH2(&j)
-	case "idle", "idletls":
-		r, err = loadIdle(&j)
-	default:
-		err = fmt.Errorf("no kind %q", j.Kind)
-	}
+	r, err := j.run()
 	if err != nil {
 		r.Err = err.Error()
 	}
@@ -164,6 +153,20 @@ func loadMain() int {
 		return 2
 	}
 	return 0
+}
+
+func (j *Job) run() (Result, error) {
+	switch j.Kind {
+	case "http", "websocket":
+		return loadRaw(j)
+	case "tls":
+		return loadTLS(j)
+	case "h2":
+		return loadH2(j)
+	case "idle", "idletls":
+		return loadIdle(j)
+	}
+	return Result{}, fmt.Errorf("no kind %q", j.Kind)
 }
 
 // meter reads the proxy's processor time at both ends of the measured time.

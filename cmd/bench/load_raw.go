@@ -66,6 +66,14 @@ func loadRaw(j *Job) (Result, error) {
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return Result{}, fmt.Errorf("epoll: %w", err)
 	}
+	defer func() {
+		for _, c := range l.clients {
+			if c.fd >= 0 {
+				unix.Close(c.fd)
+			}
+		}
+		unix.Close(l.epoll)
+	}()
 	l.all = make([]int64, 0, int(float64(j.Rate)*j.Measure.Seconds()*1.1)+1)
 	l.others = make([]int64, 0, cap(l.all))
 	if err := l.open(); err != nil {
@@ -133,7 +141,11 @@ func (l *raw) run() (r Result, err error) {
 	r.Requests = l.answered - before
 	l.counting = false
 	l.asking = false
-	for end := time.Now().Add(closeWait); ; {
+	patience := l.Patience
+	if patience == 0 {
+		patience = closeWait
+	}
+	for end := time.Now().Add(patience); ; {
 		left := 0
 		for _, c := range l.clients {
 			if c.busy {
@@ -144,7 +156,7 @@ func (l *raw) run() (r Result, err error) {
 			break
 		}
 		if time.Now().After(end) {
-			return r, fmt.Errorf("%d of %d clients got no answer for %s", left, l.Clients, closeWait)
+			return r, fmt.Errorf("%d of %d clients: no answer for %s", left, l.Clients, patience)
 		}
 		if err := l.turn(100*time.Millisecond, false); err != nil {
 			return r, err

@@ -92,6 +92,9 @@ func (s *site) answer(kind, more string, body []byte) []byte {
 func serveWorker(l net.Listener, s *site) {
 	for {
 		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "accept:", err)
 			time.Sleep(10 * time.Millisecond)

@@ -76,16 +76,16 @@ func allPeers() []*peer {
 			args: func(s *setup) []string {
 				return []string{"-p", s.Dir, "-e", s.Dir + "/error.log", "-c", s.Dir + "/nginx.conf"}
 			}},
-		{name: "httpd", title: "Apache httpd, mod_proxy_balancer", program: "apache2", version: []string{"-v"}, conf: "httpd.conf", args: httpd,
+		{name: "httpd", title: "Apache httpd", program: "apache2", version: []string{"-v"}, conf: "httpd.conf", args: httpd,
 			modules: append(usualModules(), "proxy_balancer", "lbmethod_byrequests", "proxy_hcheck")},
-		{name: "mod_proxy_cluster", title: "Apache httpd, mod_proxy_cluster", program: "apache2", version: []string{"-v"}, conf: "httpd.conf", args: httpd,
+		{name: "mod_proxy_cluster", title: "mod_proxy_cluster", program: "apache2", version: []string{"-v"}, conf: "httpd.conf", args: httpd,
 			register: true, optional: httpdModules + "mod_proxy_cluster.so",
-			modules: append(usualModules(), "manager", "proxy_cluster", "advertise")},
+			modules: append(usualModules(), "proxy_hcheck", "manager", "proxy_cluster")},
 		{name: "caddy", title: "Caddy", program: "caddy", version: []string{"version"}, conf: "Caddyfile",
 			args: func(s *setup) []string {
 				return []string{"run", "--adapter", "caddyfile", "--config", s.Dir + "/Caddyfile"}
 			}},
-		{name: "reverseproxy", title: "httputil.ReverseProxy", bare: true,
+		{name: "reverseproxy", title: "ReverseProxy", bare: true,
 			args: func(s *setup) []string {
 				args := []string{"reverseproxy", "127.0.0.1:" + strconv.Itoa(s.Port)}
 				for _, w := range s.Groups[0].Workers {

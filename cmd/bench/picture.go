@@ -35,6 +35,7 @@ type chart struct {
 type bar struct {
 	name  string
 	value float64
+	unit  string  // of HAProxy: what 1 stands for
 	goal  float64 // 0: none
 	ours  bool
 }
@@ -60,7 +61,14 @@ func (r *Report) charts() (charts []chart) {
 				if !ok {
 					continue
 				}
-				b := bar{name: p.name, value: v, ours: p.name == "quorate"}
+				b := bar{name: p.title, value: v, ours: p.name == "quorate"}
+				if p.name == "haproxy" {
+					one, _ := o.cell(p.name).figure(f)
+					if f.name == cpu.name {
+						one *= 100 // seconds per 10,000, in µs each
+					}
+					b.unit = fmt.Sprintf("%.3g µs", one)
+				}
 				for _, g := range o.Verdicts {
 					if b.ours && g.Figure == f.title && g.Over == "haproxy" {
 						b.goal = g.Most
@@ -115,7 +123,7 @@ func (r *Report) picture() []byte {
 	fmt.Fprintf(&b, `<rect class="ground" width="%d" height="%d" rx="8"/>`+"\n", picWidth, height)
 	text(&b, picMargin, 36, "title", "What a request costs, HAProxy = 1 (shorter is better)")
 	series := strings.Join(r.series()[:min(1, len(r.series()))], "")
-	text(&b, picMargin, 56, "text", fmt.Sprintf("CPU seconds of the proxy per request, and p99; %s, medians of %d rounds or more, %s", series, r.Rounds, r.Started.Format("2006-01-02")))
+	text(&b, picMargin, 56, "text", fmt.Sprintf("CPU seconds of the proxy per request, and p99; %s, medians of at least %s, %s", series, rounds(r.Rounds), r.Started.Format("2006-01-02")))
 	fmt.Fprintf(&b, `<line class="goal" x1="%d" y1="65" x2="%d" y2="77"/>`+"\n", picMargin+2, picMargin+2)
 	text(&b, picMargin+9, 75, "goaltext", "goal for quorate")
 	y := picTop
@@ -142,12 +150,13 @@ func (c chart) draw(b *bytes.Buffer, x, y int) {
 	scale := float64(picColumn-picLabels-picNumbers) / picMost
 	at := func(v float64) float64 { return float64(zero) + min(v, picMost)*scale }
 	top := y + picHead
+	fmt.Fprintf(b, `<line class="line" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", at(1), top-4, at(1), top+len(c.bars)*picRow-2)
 	for i, bar := range c.bars {
 		class := ""
 		switch {
 		case bar.ours:
 			class = " ours"
-		case bar.name == "haproxy":
+		case bar.unit != "":
 			class = " unit"
 		}
 		row := top + i*picRow
@@ -157,15 +166,24 @@ func (c chart) draw(b *bytes.Buffer, x, y int) {
 		if bar.value > picMost {
 			number = "▸ " + number
 		}
+		if bar.unit != "" {
+			number += " = " + bar.unit
+		}
 		label := max(at(bar.value), at(bar.goal)) + 5
 		text(b, int(label), row+9, "number"+class, number)
 		if bar.goal > 0 {
 			fmt.Fprintf(b, `<line class="goal" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", at(bar.goal), row-3, at(bar.goal), row+picBar+3)
 		}
 	}
-	fmt.Fprintf(b, `<line class="line" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", at(1), top-4, at(1), top+len(c.bars)*picRow-2)
 }
 
 func text(b *bytes.Buffer, x, y int, class, s string) {
 	fmt.Fprintf(b, `<text class="%s" x="%d" y="%d">%s</text>`+"\n", class, x, y, html.EscapeString(s))
+}
+
+func rounds(n int) string {
+	if n == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", n)
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const ticks = 100 // USER_HZ: what /proc counts processor time in
@@ -25,12 +27,13 @@ type process struct {
 	cmd  *exec.Cmd
 	log  string // file with what it prints
 	gone chan struct{}
+	time time.Duration // that it gets for an orderly end
 }
 
 // apart gives a child a process group of its own, so that Ctrl-C reaches it through
-// us alone, and the rights of u (nil: ours).
+// us alone, and the rights of u (nil: ours). It ends with us, however we end.
 func apart(u *syscall.Credential) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Credential: u}
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM, Credential: u}
 }
 
 // ordinary is the user that proxies run as when we are root, else nil.
@@ -69,7 +72,7 @@ func startProcess(name, dir string, u *syscall.Credential, env, argv []string) (
 		return nil, err
 	}
 	defer out.Close()
-	p := &process{name: name, log: log, gone: make(chan struct{})}
+	p := &process{name: name, log: log, gone: make(chan struct{}), time: 5 * time.Second}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
@@ -79,8 +82,10 @@ func startProcess(name, dir string, u *syscall.Credential, env, argv []string) (
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	go func() {
-		p.cmd.Wait()
-		close(p.gone)
+		defer close(p.gone)
+		// It is not waited for before stop: until then its number stays its own.
+		for unix.Waitid(unix.P_PID, p.pid(), nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
 	}()
 	return p, nil
 }
@@ -93,16 +98,17 @@ func (p *process) said() []byte {
 	return tail(b)
 }
 
-// stop ends p in order, and after five seconds its whole group at once.
+// stop ends p in order, and after a time at once, with all that it started.
 func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	syscall.Kill(p.pid(), syscall.SIGTERM)
 	select {
 	case <-p.gone:
-	case <-time.After(5 * time.Second):
+	case <-time.After(p.time):
 	}
-	// Its group is named after it and holds only what it started.
+	// The group has its number and holds only what it started.
 	syscall.Kill(-p.pid(), syscall.SIGKILL)
 	<-p.gone
+	p.cmd.Wait()
 }
 
 // stat is what /proc knows of one process.

@@ -161,7 +161,7 @@ func (r *Report) markdown() []byte {
 		b.WriteString("\n**A short run: for a first look alone.**\n")
 	}
 	b.WriteString("\n![CPU and latency beside other proxies](performance.svg)\n")
-	fmt.Fprintf(&b, "\nMedians of at least %d rounds of %s. Ratios are medians of the rounds' ratios.\n", r.Rounds, r.Duration)
+	fmt.Fprintf(&b, "\nMedians of at least %s of %s. Ratios, in brackets those to haproxy, are medians of the rounds' ratios.\n", rounds(r.Rounds), r.Duration)
 	r.goals(&b)
 	for _, s := range r.series() {
 		fmt.Fprintf(&b, "\n### CPU seconds per 10,000 requests (messages), %s\n\n", s)
