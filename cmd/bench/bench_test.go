@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -139,4 +140,25 @@ func TestProcess(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Two runs would measure each other.
+func TestAlone(t *testing.T) {
+	name := t.TempDir() + "/lock"
+	first, err := alone(t.Context(), name, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if f, err := alone(ctx, name, io.Discard); err == nil {
+		f.Close()
+		t.Error("two at a time")
+	}
+	first.Close()
+	next, err := alone(t.Context(), name, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Close()
 }

@@ -28,6 +28,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -86,6 +87,11 @@ func run(args []string) int {
 
 // all is a run from start to end.
 func (b *bench) all(ctx context.Context) (code int, err error) {
+	lock, err := alone(ctx, filepath.Join(os.TempDir(), "quorate-bench.lock"), b.out)
+	if err != nil {
+		return 1, err
+	}
+	defer lock.Close()
 	if b.dir, err = os.MkdirTemp("", "quorate-bench-"); err != nil {
 		return 1, err
 	}
@@ -105,6 +111,32 @@ func (b *bench) all(ctx context.Context) (code int, err error) {
 		}
 	}
 	return b.report.code(), nil
+}
+
+// alone waits until no other run measures on this machine. Closing the file lets the
+// next one go.
+func alone(ctx context.Context, name string, out io.Writer) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	for said := false; ; said = true {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+		if !said {
+			fmt.Fprintln(out, "another run is measuring; waiting for its end")
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
 }
 
 func (b *bench) parse(args []string, errs io.Writer) error {
