@@ -40,6 +40,33 @@ func newWorker(t testing.TB, address string, conf *tls.Config) *worker {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l, conf)
+}
+
+// newTwins makes two workers on one port of 127.0.0.1 and 127.0.0.2.
+func newTwins(t testing.TB) (one, two *worker) {
+	t.Helper()
+	for range 20 { // somebody else may have the port on the other address
+		a, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", portOf(a.Addr().String())))
+		if err == nil {
+			return serveOn(t, a, nil), serveOn(t, b, nil)
+		}
+		a.Close()
+	}
+	t.Fatal("no port is free on both addresses")
+	return nil, nil
+}
+
+func portOf(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return port
+}
+
+func serveOn(t testing.TB, l net.Listener, conf *tls.Config) *worker {
 	w := &worker{listener: l, conns: map[net.Conn]bool{}}
 	w.all.Go(func() {
 		for {
@@ -118,10 +145,7 @@ func (w *worker) count() int {
 
 func (w *worker) address() string { return w.listener.Addr().String() }
 
-func (w *worker) port() string {
-	_, port, _ := net.SplitHostPort(w.address())
-	return port
-}
+func (w *worker) port() string { return portOf(w.address()) }
 
 // newPool makes a pool that is closed at the end, with nothing left of it.
 func newPool(t testing.TB, c Config) *Pool {

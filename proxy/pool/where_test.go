@@ -119,8 +119,7 @@ func TestLastGoodAnswerIsKept(t *testing.T) {
 }
 
 func TestOneAddressWhileItAnswers(t *testing.T) {
-	one := newWorker(t, "127.0.0.1:0", nil)
-	two := newWorker(t, "127.0.0.2:"+one.port(), nil)
+	one, two := newTwins(t)
 	n := &names{}
 	n.set(nil, "127.0.0.1", "127.0.0.2")
 	p := newPool(t, Config{Address: "worker:" + one.port(), Lookup: n.lookup, MaxIdle: -1})
@@ -175,8 +174,7 @@ func TestErrorOfTheUsableAddress(t *testing.T) {
 
 // The worker was started elsewhere, under the same name.
 func TestMoved(t *testing.T) {
-	old := newWorker(t, "127.0.0.1:0", nil)
-	new := newWorker(t, "127.0.0.2:"+old.port(), nil)
+	old, new := newTwins(t)
 	n := &names{}
 	n.set(nil, "127.0.0.1")
 	p := newPool(t, Config{Address: "worker:" + old.port(), Lookup: n.lookup, MaxIdle: -1})
@@ -195,7 +193,8 @@ func TestMoved(t *testing.T) {
 
 // The name is asked for soon after a dial has failed: the worker may have moved.
 func TestFailedDialAsksSooner(t *testing.T) {
-	w := newWorker(t, "127.0.0.1:0", nil)
+	w, other := newTwins(t)
+	other.listener.Close()
 	n := &names{}
 	n.set(nil, "127.0.0.2")
 	p := newPool(t, Config{Address: "worker:" + w.port(), Lookup: n.lookup})
