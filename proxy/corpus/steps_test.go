@@ -73,16 +73,17 @@ func (k *talk) gets(want string) error {
 		return err
 	}
 	shown := showRequest(c.head, c.nth, k.addr, c.w.addr)
-	if k.sorted {
-		shown, head = sortFields(shown), strings.TrimSuffix(sortFields(head+"+\r\n\r\n"), "+\r\n\r\n")
-		want = head + "+\r\n\r\n" + body
-	}
+	head += "+\r\n\r\n"
+	got := ""
 	if k.cut && c.chunked {
-		shown, body, err = k.unchunked(shown, body)
-		return errors.Join(err, differ("the worker gets", shown, head+"+\r\n\r\n"+body, nil))
+		shown, got, err = k.unchunked(shown)
+	} else {
+		got, err = c.body(k.partOf(body))
 	}
-	got, err := c.body(k.partOf(body))
-	return differ("the worker gets", shown+got, want, err)
+	if k.sorted {
+		shown, head = sortFields(shown), sortFields(head)
+	}
+	return differ("the worker gets", shown+got, head+body, err)
 }
 
 // partOf is how many bytes of the current body a case speaks of; -1: all.
@@ -103,23 +104,23 @@ func (k *talk) partOf(body string) int {
 // unchunked shows a body that came in chunks, since it came in two packets, as it
 // would be sent if it had come in one. Its trailers are dropped then; the names
 // that may pass begin with X-Sum in the data files.
-func (k *talk) unchunked(head, want string) (shown, body string, err error) {
+func (k *talk) unchunked(head string) (shown, data string, err error) {
 	got, err := k.cur.body(-1)
 	if err != nil {
-		return head + got, want, err
+		return head, got, err
 	}
-	data, end := "", got
+	end := got
 	if !strings.HasPrefix(got, "0\r\n") {
 		size, rest, _ := strings.Cut(got, "\r\n")
 		n, _ := strconv.ParseInt(size, 16, 32)
 		data, end = rest[:n], rest[n+2:]
 	}
 	for line := range strings.SplitSeq(strings.TrimPrefix(end, "0\r\n"), "\r\n") {
-		if line != "" && !strings.HasPrefix(line, "X-Sum") {
+		if line != "" && !strings.HasPrefix(strings.ToLower(line), "x-sum") {
 			err = fmt.Errorf("a trailer that must not pass: %s", escape(line))
 		}
 	}
-	return strings.Replace(head, "Transfer-Encoding: chunked\r\n", fmt.Sprintf("Content-Length: %d\r\n", len(data)), 1) + data, want, err
+	return strings.Replace(head, "Transfer-Encoding: chunked\r\n", fmt.Sprintf("Content-Length: %d\r\n", len(data)), 1), data, err
 }
 
 // workerClosed waits for quorate to end the connection it has to the worker. What
@@ -162,11 +163,16 @@ func (k *talk) says(text string) error {
 	return nil
 }
 
-// next reads one message of the client's. A request that comes to a worker
-// meanwhile is an error, but for the beginning of one that is then broken off: a
-// body in chunks is sent on as it comes, and its rest may be found bad.
-func (k *talk) next() (*answer, error) {
+// next reads one message of the client's. If it must be a refusal, a request that
+// comes to a worker meanwhile is an error, but for the beginning of one that is
+// then broken off: a body in chunks is sent on as it comes, and its rest may be
+// found bad. Otherwise that is the marker, on its way since the answer was.
+func (k *talk) next(refusal bool) (*answer, error) {
 	for {
+		arrivals := k.arrivals
+		if !refusal {
+			arrivals = nil
+		}
 		select {
 		case err := <-k.readable():
 			k.waiting = nil
@@ -182,14 +188,12 @@ func (k *talk) next() (*answer, error) {
 				k.methods = k.methods[1:]
 			}
 			return a, err
-		case c := <-k.arrivals:
-			c.SetDeadline(time.Now().Add(patience))
-			body, err := c.body(-1)
-			if c.done || isTimeout(err) {
-				c.release(false)
+		case c := <-arrivals:
+			body, broken := c.brokenOff()
+			c.release(false)
+			if !broken {
 				return nil, fmt.Errorf("a worker gets a request:\n%s", escape(showRequest(c.head, c.nth, k.addr, c.w.addr)+body))
 			}
-			c.release(false)
 		}
 	}
 }
@@ -202,7 +206,7 @@ func (k *talk) getsWord(word string) error {
 	case "(closed)":
 		return k.closed()
 	case "(broken off)":
-		a, err := k.next()
+		a, err := k.next(false)
 		if a != nil && err == nil && a.status == 502 {
 			return nil // nothing of it had been sent
 		}
@@ -213,7 +217,7 @@ func (k *talk) getsWord(word string) error {
 		return nil
 	}
 	status, then, _ := strings.Cut(word, " ")
-	a, err := k.next()
+	a, err := k.next(then == "closed")
 	if err != nil {
 		return fmt.Errorf("the client gets no answer: %w", err)
 	}
@@ -236,7 +240,7 @@ func (k *talk) getsWord(word string) error {
 // getsOK compares with the worker's ordinary answer.
 func (k *talk) getsOK(closed bool) error {
 	head := len(k.methods) > 0 && k.methods[0] == "HEAD"
-	a, err := k.next()
+	a, err := k.next(false)
 	if err != nil {
 		return fmt.Errorf("the client gets no answer: %w", err)
 	}
@@ -268,7 +272,7 @@ func (k *talk) answered(want string) error {
 	}
 	got := ""
 	for range max(1, strings.Count(want, "HTTP/1.1 ")) {
-		a, err := k.next()
+		a, err := k.next(false)
 		if a != nil {
 			got += a.head + a.body
 			k.tunnel = k.tunnel || a.status == 101

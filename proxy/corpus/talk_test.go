@@ -66,11 +66,16 @@ func (k *talk) end() error {
 		<-k.waiting
 	}
 	if k.cur != nil {
-		k.cur.release(false)
+		k.cur.release(!k.tunnel)
 	}
 	select {
 	case c := <-k.arrivals:
-		return fmt.Errorf("a worker got one more request:\n%s", escape(c.head))
+		body, broken := c.brokenOff()
+		c.release(false)
+		if broken {
+			return nil
+		}
+		return fmt.Errorf("a worker got one more request:\n%s", escape(c.head+body))
 	default:
 		return nil
 	}

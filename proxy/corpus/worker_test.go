@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // worker reads requests raw, and hands each head, with its connection, to the
@@ -135,6 +136,9 @@ func (c *workerConn) serve() {
 		c.begin(head)
 		t := c.w.talkOf(clientOf(head))
 		if t == nil {
+			if _, broken := c.brokenOff(); broken {
+				return
+			}
 			c.w.stray("a request of nobody:\n%s", escape(head))
 			return
 		}
@@ -278,6 +282,15 @@ func (c *workerConn) line() (string, error) {
 		return s, fmt.Errorf("a line of chunked framing is %q", s)
 	}
 	return s[:len(s)-2], nil
+}
+
+// brokenOff reads the rest of a request that nobody should get, and says whether
+// its connection ended before it was whole. That may be where a body is bad: it is
+// sent on as it comes.
+func (c *workerConn) brokenOff() (body string, broken bool) {
+	c.SetDeadline(time.Now().Add(patience))
+	body, err := c.body(-1)
+	return body, !c.done && !isTimeout(err)
 }
 
 // release lets the connection go: on to its next request, or closed.
