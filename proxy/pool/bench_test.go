@@ -16,6 +16,7 @@ func benchmarkPool(b *testing.B, n int) *Pool {
 		p.Put(c, 600)
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	return p
 }
 
