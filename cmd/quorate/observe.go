@@ -15,7 +15,7 @@ func (s *server) applied(a raftnode.Applied, e fsm.Entry, results []fsm.Result) 
 	if s.proxy == nil { // still opening: reset comes
 		return
 	}
-	s.proxy.Apply(a.State, results)
+	s.proxy.Apply(a.Index, a.State, results)
 	for i := range e.Commands { // an entry without any has one result all the same
 		c, r := &e.Commands[i], results[i]
 		for _, v := range r.Events {
@@ -36,7 +36,7 @@ func (s *server) applied(a raftnode.Applied, e fsm.Entry, results []fsm.Result) 
 // reset replaces the table as a whole.
 func (s *server) reset(a raftnode.Applied) {
 	if s.proxy != nil {
-		s.proxy.Reset(a.State)
+		s.proxy.Reset(a.Index, a.State)
 	}
 }
 
