@@ -165,7 +165,7 @@ func (l *raw) run() (r Result, err error) {
 	r.Total = l.answered
 	r.All, r.Others = quantiles(l.all), quantiles(l.others)
 	if r.Requests == 0 {
-		return r, errors.New("nothing was answered")
+		return r, fmt.Errorf("nothing was answered in the measured time, %d before it, %d after it", before, l.answered-before)
 	}
 	return r, nil
 }
