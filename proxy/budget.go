@@ -1,16 +1,17 @@
 package proxy
 
-import (
-	"sync"
-	"time"
-)
+import "sync"
 
-// budgets bound retries, so that a sick worker does not multiply the load on the
-// others: per balancer a share of the requests of the last 10 s, and at least 3 a
-// second (http-notes.md §8).
-type budgets struct {
-	mu   sync.Mutex
-	list map[string]*budget
+// budget bounds the retries of a balancer's requests, so that a sick worker does
+// not multiply the load on the others: a share of the requests of the last 10 s,
+// and at least 3 a second (http-notes.md §8).
+type budget struct {
+	requests func() uint64 // so far
+
+	mu      sync.Mutex
+	retries uint64 // so far
+	at      int    // in past
+	past    [budgetSeconds]struct{ requests, retries uint64 }
 }
 
 const (
@@ -18,64 +19,23 @@ const (
 	budgetLeast   = 3 // per second
 )
 
-// budget counts in slots of a second.
-type budget struct {
-	slots [budgetSeconds]struct {
-		second            int64
-		requests, retries int
-	}
-}
-
-func (b *budgets) of(balancer string) *budget {
-	if b.list == nil {
-		b.list = map[string]*budget{}
-	}
-	x := b.list[balancer]
-	if x == nil {
-		x = &budget{}
-		b.list[balancer] = x
-	}
-	return x
-}
-
-// note counts a request.
-func (b *budgets) note(balancer string) { b.noteAt(balancer, time.Now().Unix()) }
-
-func (b *budgets) noteAt(balancer string, second int64) {
+// tick begins another second.
+func (b *budget) tick() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	x := b.of(balancer)
-	x.advance(second)
-	x.slots[second%budgetSeconds].requests++
+	b.past[b.at].requests, b.past[b.at].retries = b.requests(), b.retries
+	b.at = (b.at + 1) % budgetSeconds
 }
 
 // spend takes one retry, if there is one left.
-func (b *budgets) spend(balancer string, share float64) bool {
-	return b.spendAt(balancer, share, time.Now().Unix())
-}
-
-func (b *budgets) spendAt(balancer string, share float64, second int64) bool {
+func (b *budget) spend(share float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	x := b.of(balancer)
-	x.advance(second)
-	requests, retries := 0, 0
-	for _, s := range x.slots {
-		if second-s.second < budgetSeconds {
-			requests += s.requests
-			retries += s.retries
-		}
-	}
-	if retries >= max(budgetLeast*budgetSeconds, int(share*float64(requests))) {
+	before := &b.past[b.at] // the oldest
+	requests, retries := b.requests()-before.requests, b.retries-before.retries
+	if retries >= max(budgetLeast*budgetSeconds, uint64(share*float64(requests))) {
 		return false
 	}
-	x.slots[second%budgetSeconds].retries++
+	b.retries++
 	return true
-}
-
-func (x *budget) advance(second int64) {
-	s := &x.slots[second%budgetSeconds]
-	if s.second != second {
-		s.second, s.requests, s.retries = second, 0, 0
-	}
 }

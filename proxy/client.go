@@ -20,6 +20,7 @@ type client struct {
 	t        *Tuning   // by which peer.trusted was found
 	peer     peer
 	requests int
+	now      time.Time     // when the last request ended
 	idle     atomic.Bool   // nothing of a request is there: it may be closed
 	in, out  atomic.Uint64 // bytes that are accounted for
 
@@ -68,7 +69,11 @@ func (c *client) await() bool {
 		wait = min(wait, time.Second)
 	}
 	if wait > 0 {
-		c.conn.Arm(time.Now(), wait, wait+wait/16)
+		now := c.now
+		if c.requests == 0 {
+			now = time.Now()
+		}
+		c.conn.Arm(now, wait, wait+wait/16)
 	} else {
 		c.conn.SetReadDeadline(time.Time{})
 	}
@@ -118,11 +123,14 @@ func (c *client) answer() bool {
 		x.closing = true
 	}
 	p.run(x)
+	c.now = x.ended
 	c.account(x.shard)
 	if x.tunnelled || x.broken {
 		return c.end(x, false)
 	}
 	if x.closing {
+		// Who did not say itself that this was all may be sending more.
+		x.lingering = x.lingering || !x.req.Close && !x.h1.old
 		return c.end(x, true)
 	}
 	rest := copy(x.in, x.in[x.body.raw:x.n])

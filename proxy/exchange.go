@@ -56,6 +56,7 @@ type exchange struct {
 	id      string
 
 	start      time.Time     // the head was there
+	ended      time.Time     // the answer was sent
 	connecting time.Duration // <0: no connection was made
 	firstByte  time.Duration // until the worker's answer began; <0: it did not
 	limit      time.Time     // of max_request_time; zero: none
@@ -159,7 +160,7 @@ func (x *exchange) clear() {
 	x.facts = route.Facts{}
 	x.method, x.upgrade, x.id = "", "", ""
 	x.connecting, x.firstByte = -1, -1
-	x.limit, x.refused, x.start = time.Time{}, time.Time{}, time.Time{}
+	x.limit, x.refused, x.start, x.ended = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.balancer, x.worker, x.context, x.wanted, x.index = noBalancer, "", "", "", 0
 	x.status, x.sent = 0, 0
 	x.moved, x.closing, x.lingering, x.broken, x.tunnelled = false, false, false, false, false

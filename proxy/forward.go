@@ -158,7 +158,8 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 		reusable = x.stopPump() && reusable
 	}
 	t.answers.Add(1)
-	t.duration.Add(int64(time.Since(w.began)))
+	x.ended = time.Now()
+	t.duration.Add(int64(x.ended.Sub(w.began)))
 	if reusable && !x.resp.Close && x.upN == w.used && (x.resp.Minor > 0 || x.resp.KeepAlive) {
 		u.pool.Put(c, x.resp.KeepAliveTimeout)
 	} else {

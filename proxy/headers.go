@@ -103,7 +103,7 @@ func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upst
 		to = append(to, "Connection: Upgrade\r\nUpgrade: "...)
 		to = append(append(to, x.upgrade...), "\r\n"...)
 		lines += 2
-	case !c.Reused && (x.t.Limits.Headers == 0 || lines+reserved < x.t.Limits.Headers):
+	case c.Exchanges == 0 && (x.t.Limits.Headers == 0 || lines+reserved < x.t.Limits.Headers):
 		// Tomcat then says how long it keeps the connection.
 		to = append(to, "Connection: keep-alive\r\n"...)
 		lines++

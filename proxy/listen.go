@@ -269,13 +269,13 @@ func (c *client) handshake(rest []byte, deadline time.Time) bool {
 		under = &replayed{Conn: under, first: rest}
 	}
 	t := tls.Server(under, l.tls)
+	c.conn.Secure(t) // before the handshake: it has records too
 	c.conn.SetDeadline(deadline)
 	if err := t.Handshake(); err != nil {
 		l.p.log.Debug("TLS handshake failed", "listener", l.label, "client", c.peer.address, "error", err)
 		return false
 	}
 	c.conn.SetDeadline(time.Time{})
-	c.conn.Secure(t)
 	if t.ConnectionState().NegotiatedProtocol == "h2" && l.h2 != nil && !c.surplus {
 		c.handedOver = true
 		l.h2.hand(c, t)

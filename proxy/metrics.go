@@ -74,6 +74,7 @@ type shard struct {
 type balancerStats struct {
 	requests *tally.Group // by class
 	duration [6]*tally.Histogram
+	budget   budget
 }
 
 func newStats() *stats {
@@ -124,10 +125,19 @@ func (s *stats) of(balancer string) *balancerStats {
 		for i := range b.duration {
 			b.duration[i] = tally.NewHistogram(len(s.shards), 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 		}
+		b.budget.requests = b.answered
 		list[balancer] = b
 		s.balancers.Store(&list)
 	}
 	return list[balancer]
+}
+
+// answered is how many requests there were.
+func (b *balancerStats) answered() (n uint64) {
+	for i := range codes {
+		n += uint64(b.requests.Value(i))
+	}
+	return n
 }
 
 // account is the end of an exchange.
@@ -136,7 +146,10 @@ func (p *Proxy) account(x *exchange) {
 	if status == 0 {
 		status = 499 // the client has gone
 	}
-	took := time.Now().Sub(x.start)
+	if x.ended.IsZero() {
+		x.ended = time.Now()
+	}
+	took := x.ended.Sub(x.start)
 	code := class(status)
 	x.shard.class[code].Add(1)
 	b := p.stats.of(x.balancer)

@@ -18,12 +18,12 @@ type Proxy struct {
 	c         Config
 	log       *slog.Logger
 	table     atomic.Pointer[route.Table] // read by every exchange
+	index     atomic.Uint64               // of the last entry in table, for the access log: stored after it, read before
 	changed   change                      // fires after each new table and each node that is back
 	targets   sync.Map                    // *route.Node → *target
 	tuning    atomic.Pointer[Tuning]
 	listeners []*listener
 	stats     *stats
-	budgets   budgets
 	pool      sync.Pool // of *exchange
 	tunnels   tunnels
 	date      atomic.Pointer[dateLine]
@@ -147,6 +147,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 		t.(*target).retire()
 		return true
 	})
+	p.targets.Range(func(_, t any) bool {
+		if u := t.(*target).current.Load(); u != nil {
+			u.pool.Wait()
+		}
+		return true
+	})
 	return err
 }
 
@@ -215,9 +221,13 @@ func (p *Proxy) cut() {
 
 func (p *Proxy) isCut() bool { return p.cutting.Load() }
 
-// sweep drops connections to workers that idle too long, once a second.
+// sweep is what is done once a second: connections to workers that idle too long are
+// dropped, and retries counted anew.
 func (p *Proxy) sweep(ctx context.Context) {
 	for sleep(ctx, time.Second) {
+		for _, b := range *p.stats.balancers.Load() {
+			b.budget.tick()
+		}
 		now := time.Now()
 		p.targets.Range(func(_, t any) bool {
 			if u := t.(*target).current.Load(); u != nil {

@@ -194,36 +194,40 @@ func TestWorkerDiesUnderLoad(t *testing.T) {
 // second, and nothing more.
 func TestBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var b budgets
+		var requests uint64
+		b := budget{requests: func() uint64 { return requests }}
 		type event struct {
-			second int64
+			second int
 			retry  bool
 		}
 		var past []event
-		second := int64(1_000_000)
+		second := 0
 		share := rapid.SampledFrom([]float64{0, 0.2, 1}).Draw(t, "share")
 		for range rapid.IntRange(1, 300).Draw(t, "n") {
-			second += rapid.Int64Range(0, 1).Draw(t, "later")
-			requests, retries := 0, 0
+			if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
+				second++
+				b.tick()
+			}
+			came, spent := 0, 0
 			for _, e := range past {
 				switch {
 				case second-e.second >= budgetSeconds:
 				case e.retry:
-					retries++
+					spent++
 				default:
-					requests++
+					came++
 				}
 			}
 			if rapid.Bool().Draw(t, "retry") {
-				want := retries < max(30, int(share*float64(requests)))
-				if got := b.spendAt("b", share, second); got != want {
-					t.Fatalf("spend: %v, want %v with %d requests and %d retries", got, want, requests, retries)
+				want := spent < max(30, int(share*float64(came)))
+				if got := b.spend(share); got != want {
+					t.Fatalf("spend: %v, want %v with %d requests and %d retries", got, want, came, spent)
 				}
 				if want {
 					past = append(past, event{second, true})
 				}
 			} else {
-				b.noteAt("b", second)
+				requests++
 				past = append(past, event{second, false})
 			}
 		}

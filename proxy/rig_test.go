@@ -102,7 +102,7 @@ func (r *rig) apply(commands ...fsm.Command) {
 		}
 	}
 	r.state = s
-	r.Apply(s, results)
+	r.Apply(uint64(r.clock), s, results)
 }
 
 // register makes a worker known, with the context / and load 100.

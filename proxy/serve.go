@@ -26,9 +26,6 @@ func (p *Proxy) serve(x *exchange) {
 			p.refuse(x, &d)
 			return
 		}
-		if x.last == nil {
-			p.budgets.note(x.balancer)
-		}
 		f := p.try(x, &d)
 		if f == nil {
 			return // answered, or too late to answer twice
@@ -54,6 +51,7 @@ func (p *Proxy) decide(x *exchange) route.Decision {
 	var deadline time.Time
 	var changed <-chan struct{}
 	for {
+		x.index = p.index.Load()
 		t := p.table.Load()
 		d := route.Decide(t, &x.facts)
 		x.wanted = d.Wanted
@@ -126,7 +124,7 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 	default:
 		return false
 	}
-	if x.attempts >= limit || !p.budgets.spend(x.balancer, conf.Budget) {
+	if x.attempts >= limit || !p.stats.of(x.balancer).budget.spend(conf.Budget) {
 		return false
 	}
 	x.attempts++

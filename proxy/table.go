@@ -40,9 +40,9 @@ func (c *change) fire() {
 // Table returns the table that routes now. It is never nil.
 func (p *Proxy) Table() *route.Table { return p.table.Load() }
 
-// Reset makes the table that of s, whatever was before. Nodes that stay keep
-// their counters.
-func (p *Proxy) Reset(s *fsm.State) {
+// Reset makes the table that of s, whatever was before; index is that of the last
+// entry in s. Nodes that stay keep their counters.
+func (p *Proxy) Reset(index uint64, s *fsm.State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.overlaid)
@@ -58,11 +58,12 @@ func (p *Proxy) Reset(s *fsm.State) {
 		}
 	}
 	p.publish(old.Update(s, routes, balancers, true), routes)
+	p.index.Store(index)
 }
 
-// Apply takes the table to s, the state after an entry with these results. When
-// it returns requests are routed by it.
-func (p *Proxy) Apply(s *fsm.State, results []fsm.Result) {
+// Apply takes the table to s, the state after the entry at index with these
+// results. When it returns requests are routed by it.
+func (p *Proxy) Apply(index uint64, s *fsm.State, results []fsm.Result) {
 	var routes []fsm.JVMRoute
 	var balancers []string
 	settings := false
@@ -78,6 +79,7 @@ func (p *Proxy) Apply(s *fsm.State, results []fsm.Result) {
 		delete(p.overlaid, r)
 	}
 	p.publish(p.table.Load().Update(s, routes, balancers, settings), routes)
+	p.index.Store(index)
 }
 
 // Override makes this replica's table honour a command that could not be agreed

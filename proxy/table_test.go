@@ -153,14 +153,14 @@ func TestReset(t *testing.T) {
 	r.register("w2", startWorker(t, named("w2")))
 	r.get("/", "Cookie: JSESSIONID=x.w1").want(t, 200, "w1")
 	r.apply(fsm.Command{Op: fsm.OpRemove, Route: "w2", Whole: true})
-	r.Reset(r.state)
+	r.Reset(1, r.state)
 	if e := r.Counters("w1").Elected; e != 1 {
 		t.Errorf("elected %d", e)
 	}
 	r.get("/").want(t, 200, "w1")
-	r.Reset(fsm.New())
+	r.Reset(1, fsm.New())
 	r.get("/").want(t, 404, sayNothing)
-	r.Reset(r.state)
+	r.Reset(1, r.state)
 	r.get("/").want(t, 200, "w1")
 }
 

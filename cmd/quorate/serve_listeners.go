@@ -99,7 +99,8 @@ func (s *server) openTraffic() error {
 		closeAll(pc.Listeners)
 		return err
 	}
-	s.proxy.Reset(s.replica.State().State)
+	now := s.replica.State()
+	s.proxy.Reset(now.Index, now.State)
 	return nil
 }
 

@@ -131,7 +131,7 @@ func start(t testing.TB, words map[string]string, contexts ...string) *rig {
 			t.Fatalf("apply: %s %s", x.Code, x.Mess)
 		}
 	}
-	p.Apply(state, results)
+	p.Apply(1, state, results)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
