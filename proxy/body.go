@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -253,6 +254,7 @@ type pump struct {
 	x        *exchange
 	conn     *upConn       // nil: no pump runs
 	done     chan struct{} // one send at the end of run
+	last     atomic.Bool   // what is being sent is the last of it
 	ended    atomic.Bool
 	progress atomic.Int64 // when bytes were last sent on, Unix ns
 	fault    error        // the client's; read after ended
@@ -263,6 +265,7 @@ type pump struct {
 func (x *exchange) startPump(c *upConn) {
 	m := &x.pump
 	m.conn, m.fault, m.failed = c, nil, nil
+	m.last.Store(false)
 	m.ended.Store(false)
 	m.progress.Store(time.Now().UnixNano())
 	go x.pumped()
@@ -275,11 +278,12 @@ func (x *exchange) stopPump() bool {
 	if m.conn == nil {
 		return x.body.whole
 	}
-	if !m.ended.Load() {
+	if !m.hasEnded() {
 		x.down.interrupt()
 		m.conn.Interrupt()
 	}
 	<-m.done
+	m.conn.Resume() // it may have been sent to its end all the same
 	m.conn = nil
 	x.down.resume()
 	return m.fault == nil && m.failed == nil
@@ -291,7 +295,31 @@ func (x *exchange) bodySent() bool {
 	if m.conn == nil {
 		return x.body.whole
 	}
-	return m.ended.Load() && m.fault == nil && m.failed == nil
+	return m.hasEnded() && m.fault == nil && m.failed == nil
+}
+
+// lastMost is how long the pump may take to say that what it sent was the last.
+const lastMost = 100 * time.Millisecond
+
+// hasEnded says whether the pump has ended. A worker may answer the last byte before
+// the pump, which sent it, has run again.
+func (m *pump) hasEnded() bool {
+	var began time.Time
+	for n := 0; !m.ended.Load(); n++ {
+		switch {
+		case !m.last.Load():
+			return false
+		case n < 50:
+			runtime.Gosched()
+			continue
+		case n == 50:
+			began = time.Now()
+		case time.Since(began) > lastMost:
+			return false
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+	return true
 }
 
 // run is the pump's goroutine.
@@ -321,6 +349,7 @@ func (m *pump) send() (fault, failed error) {
 			}
 		}
 		n, err := x.readBody(buf[chunkRoom : len(buf)-2])
+		m.last.Store(b.whole && b.start == b.end)
 		if n > 0 {
 			piece := buf[chunkRoom : chunkRoom+n]
 			if b.chunked {
@@ -397,6 +426,7 @@ func (m *pump) splice() (handled bool, fault, failed error) {
 	}
 	now := time.Now()
 	from.SetReadDeadline(x.bodyDeadline(now))
+	m.last.Store(b.left <= spliceMost)
 	n, ok, workers, err := from.Splice(m.conn.Conn, min(b.left, spliceMost))
 	if !ok {
 		return false, nil, nil

@@ -471,3 +471,34 @@ func testEarlyAnswer(t *testing.T, limit time.Duration) {
 	}
 	eventually(t, "nothing is in flight", func() bool { return r.Stats().InFlight == 0 })
 }
+
+// A worker answers as soon as it has the last byte of a long body, often before who
+// sent that can say so: both connections are good for the next request all the same.
+func TestLongBodiesKeepConnections(t *testing.T) {
+	r := run(t, nil)
+	w := startWorker(t, named("w1"))
+	w.quiet = true
+	r.register("w1", w)
+	c := dial(t, r.addr)
+	body := strings.Repeat("0123456789", 6000)
+	var chunked strings.Builder
+	for i := 0; i < len(body); i += 1000 {
+		chunked.WriteString("3e8\r\n" + body[i:i+1000] + "\r\n")
+	}
+	for n := range 150 {
+		text := []string{
+			"Content-Length: 20000\r\n\r\n" + body[:20000], // copied
+			"Content-Length: 60000\r\n\r\n" + body,         // spliced
+			"Transfer-Encoding: chunked\r\n\r\n" + chunked.String() + "0\r\n\r\n",
+		}[n%3]
+		c.send("POST / HTTP/1.1\r\nHost: localhost\r\n" + text)
+		a := c.read("POST")
+		a.want(t, 200, "w1")
+		if a.Close {
+			t.Fatalf("answer %d closes the connection", n)
+		}
+	}
+	if n := w.connections(); n != 1 {
+		t.Errorf("%d connections to the worker, want 1", n)
+	}
+}
