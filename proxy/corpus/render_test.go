@@ -102,7 +102,6 @@ type answer struct {
 	status int
 	head   string // canonical, as the data files show it
 	body   string // the same: chunks as one
-	data   string // the body itself
 	close  bool   // it says Connection: close
 	dated  bool
 }

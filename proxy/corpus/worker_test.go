@@ -39,16 +39,10 @@ type workerConn struct {
 	nth int       // of its requests, from 1
 	on  chan bool // the conversation gives it back: go on reading requests?
 
-	incoming       // of its current request
-	left     int64 // bytes of the body that are still to come; chunked: unknown
-	chunked  bool  // the body is in chunks
-	done     bool  // the request was read to its end
-	buf      bytes.Buffer
-}
-
-// incoming is a head as it came, blank line included.
-type incoming struct {
-	head string
+	head    string // of its current request, as it came
+	left    int64  // bytes of the body that are still to come; chunked: unknown
+	chunked bool   // the body is in chunks
+	done    bool   // the request was read to its end
 }
 
 func startWorker(t testing.TB, name string) *worker {
