@@ -234,3 +234,69 @@ func TestCertificatesUnderLoad(t *testing.T) {
 	t.Logf("%d requests, %d sessions resumed, %d certificates", requests.Load(), resumed.Load(), renewals)
 	c.stop(0)
 }
+
+// TestFewFiles: at the limit of open files users are turned away with 503 or a closed
+// connection, operator and workers are answered all the same, and it passes.
+func TestFewFiles(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const files = 200
+	few := filepath.Join(t.TempDir(), "few")
+	if err := os.WriteFile(few, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", files, self), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := prepare(t, trioConfig{Replicas: 1, Binary: few})
+	c.startAll()
+	c.worker("w1", "/shop")
+	told := c.logLines(0, "open files")
+	if len(told) != 1 || told[0]["lowered_to"] != float64(connectionsFor(files)) {
+		t.Fatalf("open files: %v", told)
+	}
+	const request = "GET /shop/ HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+	var users []net.Conn
+	hangUp := func() {
+		for _, u := range users {
+			u.Close()
+		}
+	}
+	defer hangUp()
+	for range 2 * files {
+		u, err := net.Dial("tcp", c.replicas[0].traffic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.SetDeadline(time.Now().Add(patience))
+		users = append(users, u)
+	}
+	if _, err := c.ask(0); err != nil {
+		t.Errorf("the operator: %v", err)
+	}
+	if text := c.info(0); !strings.Contains(text, "w1") {
+		t.Errorf("INFO: %s", text)
+	}
+	turnedAway := 0
+	for _, u := range users {
+		io.WriteString(u, request)
+		b, err := io.ReadAll(u)
+		switch {
+		case strings.HasPrefix(string(b), "HTTP/1.1 200 "):
+		case strings.HasPrefix(string(b), "HTTP/1.1 503 "), len(b) == 0:
+			turnedAway++
+		default:
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	if least := 2*files - connectionsFor(files); turnedAway < least {
+		t.Errorf("%d of %d users were turned away, want %d", turnedAway, len(users), least)
+	}
+	hangUp()
+	waitFor(t, patience, "users to be served again", func() error {
+		if head := exchange(t, c.replicas[0].traffic, request); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+			return errors.New(head)
+		}
+		return nil
+	})
+	c.stop(0)
+}
