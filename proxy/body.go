@@ -289,6 +289,10 @@ func (x *exchange) stopPump() bool {
 	return m.fault == nil && m.failed == nil
 }
 
+// pumping says whether the pump reads from the client: then it is the one to notice
+// that the client leaves.
+func (x *exchange) pumping() bool { return x.pump.conn != nil && !x.pump.ended.Load() }
+
 // bodySent says whether the worker has got the body to its end.
 func (x *exchange) bodySent() bool {
 	m := &x.pump

@@ -50,7 +50,7 @@ func (c *client) Take() []byte {
 
 // Give is the end of Take where there was nothing.
 func (c *client) Give() {
-	c.l.p.give(c.x)
+	c.l.p.pool.Put(c.x) // as it was
 	c.x = nil
 }
 
@@ -82,7 +82,12 @@ func (c *client) await() bool {
 		return false
 	}
 	n, err := c.conn.ReadIdle(c)
-	c.idle.Store(false)
+	if !c.idle.CompareAndSwap(true, false) && n > 0 {
+		// Taken for idle, and interrupted, while a request came: it is answered.
+		c.l.mu.Lock()
+		c.l.mu.Unlock()
+		c.conn.Resume()
+	}
 	if n == 0 || err != nil {
 		c.account(c.l.p.stats.place())
 		if c.x != nil {
@@ -105,7 +110,7 @@ func (c *client) answer() bool {
 	}
 	x.t, x.peer, x.label = c.t, &c.peer, c.l.label
 	x.h1.conn, x.down = c.conn, &x.h1
-	x.h1.chunked, x.h1.none, x.h1.old = false, false, false
+	x.h1.chunked, x.h1.none = false, false
 	x.redirect = c.l.redirect
 	if c.surplus {
 		c.turnAway(x)
@@ -135,7 +140,8 @@ func (c *client) answer() bool {
 	}
 	rest := copy(x.in, x.in[x.body.raw:x.n])
 	if rest == 0 {
-		c.Give()
+		c.x = nil
+		p.give(x)
 		return true
 	}
 	x.clear()

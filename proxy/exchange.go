@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/quorate/quorate/proxy/accesslog"
 	"github.com/quorate/quorate/proxy/http1"
+	"github.com/quorate/quorate/proxy/pool"
 	"github.com/quorate/quorate/proxy/route"
 	"github.com/quorate/quorate/proxy/wire"
 )
@@ -83,6 +84,8 @@ type exchange struct {
 	failed   failure   // last points here
 
 	pump   pump
+	held   *upConn // the worker's connection in use
+	heldOf *pool.Pool
 	gone   func() bool // down.gone, made once
 	pumped func()      // pump.run, made once
 	entry  accesslog.Record
@@ -154,7 +157,7 @@ func (x *exchange) clear() {
 	x.returnBuffers()
 	x.req.Reset()
 	x.body.reset()
-	x.head, x.redirect = 0, false
+	x.head, x.redirect, x.h1.old = 0, false, false
 	clear(x.cookies)
 	x.cookies = x.cookies[:0]
 	x.facts = route.Facts{}
@@ -215,6 +218,7 @@ func (p *Proxy) recovered(x *exchange) {
 	}
 	p.log.Error("request panicked", "request", x.id, "panic", e, "stack", string(debug.Stack()))
 	x.stopPump()
+	x.release(false, 0)
 	if x.status == 0 {
 		x.answer(500, "Something went wrong here.", true)
 		return

@@ -131,10 +131,11 @@ const (
 // before it returns.
 func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *upConn) (*failure, again) {
 	x.takeBuffers()
+	x.held, x.heldOf = c, u.pool
 	lines := 0
 	x.out, lines = p.appendRequest(x, x.out[:0], d, u, c)
 	if limit := x.t.Limits.Headers; limit > 0 && lines > limit {
-		u.pool.Put(c, -1)
+		x.release(true, -1)
 		return x.fails(failure{kind: failedLimit, err: errManyFields}), againNot
 	}
 	w := waiting{p: p, x: x, t: t, u: u, c: c}
@@ -142,7 +143,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	f, again := w.await()
 	if f != nil || again != againNot {
 		x.stopPump()
-		u.pool.Drop(c, false)
+		x.release(false, 0)
 		return f, again
 	}
 	p.answers(t)
@@ -150,7 +151,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	x.moved = x.moved || d.Changed
 	if x.resp.Status == 101 {
 		p.tunnel(x, c, w.head)
-		u.pool.Drop(c, false)
+		x.release(false, 0)
 		return nil, againNot
 	}
 	reusable := p.relay(x, &w)
@@ -160,12 +161,23 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	t.answers.Add(1)
 	x.ended = time.Now()
 	t.duration.Add(int64(x.ended.Sub(w.began)))
-	if reusable && !x.resp.Close && x.upN == w.used && (x.resp.Minor > 0 || x.resp.KeepAlive) {
-		u.pool.Put(c, x.resp.KeepAliveTimeout)
-	} else {
-		u.pool.Drop(c, false)
-	}
+	reusable = reusable && !x.resp.Close && x.upN == w.used && (x.resp.Minor > 0 || x.resp.KeepAlive)
+	x.release(reusable, x.resp.KeepAliveTimeout)
 	return nil, againNot
+}
+
+// release ends the exchange's hold of a worker's connection; keepAlive is what the
+// worker said, in seconds, -1 nothing.
+func (x *exchange) release(reusable bool, keepAlive int) {
+	c, from := x.held, x.heldOf
+	x.held, x.heldOf = nil, nil
+	switch {
+	case c == nil:
+	case reusable:
+		from.Put(c, keepAlive)
+	default:
+		from.Drop(c, false)
+	}
 }
 
 // waiting is a request whose answer has not begun.
@@ -366,7 +378,7 @@ func (w *waiting) slice(since *time.Time, expecting *bool) error {
 	switch {
 	case w.p.isCut():
 		return errCut
-	case x.pump.conn == nil && x.down.gone():
+	case !x.pumping() && x.down.gone():
 		return errGone
 	case !x.limit.IsZero() && !now.Before(x.limit):
 		return errLate

@@ -160,7 +160,7 @@ func (l *listener) interrupt(all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.clients {
-		if all || c.idle.Load() {
+		if c.idle.CompareAndSwap(true, false) || all {
 			c.conn.Interrupt()
 		}
 	}

@@ -183,13 +183,17 @@ func (p *Proxy) more(x *exchange, w *waiting, buf []byte) (int, error) {
 
 // idle is a slice in which nothing of an answer came.
 func (p *Proxy) idle(x *exchange, w *waiting, since time.Time) error {
-	now := time.Now()
-	switch m := &x.pump; {
+	now, m := time.Now(), &x.pump
+	if m.conn != nil && m.ended.Load() && m.fault != nil {
+		if m.fault == errGone {
+			return errGone
+		}
+		w.c.Resume() // the pump has ended the wait: the answer goes on all the same
+	}
+	switch {
 	case p.isCut():
 		return errCut
-	case m.conn != nil && m.ended.Load() && m.fault == errGone:
-		return errGone
-	case m.conn == nil && x.down.gone():
+	case !x.pumping() && x.down.gone():
 		return errGone
 	case !x.limit.IsZero() && !now.Before(x.limit):
 		return errLate
