@@ -53,6 +53,7 @@ type Conn struct {
 	records     records
 	mu          sync.Mutex        // of the deadlines in the runtime's poller
 	readUntil   time.Time         // written under mu by the reading goroutine, which reads it without
+	writeUntil  time.Time         // under mu
 	patience    time.Duration     // of a write that makes no progress; 0: none
 	limited     *io.LimitedReader // of Splice: made once
 	engine      engine
@@ -72,7 +73,8 @@ func New(c *net.TCPConn) (*Conn, error) {
 // NetConn is what tls.Client and tls.Server are made over, so that raw bytes are counted.
 func (c *Conn) NetConn() net.Conn { return (*rawConn)(c) }
 
-// Secure sends all reads and writes through t, which was made over NetConn. The
+// Secure sends all reads and writes through t, which was made over NetConn. It comes
+// before the handshake, so that the looks know every record from the first on; the
 // handshake must be over before ReadIdle, WriteRead or Stale is called.
 func (c *Conn) Secure(t *tls.Conn) { c.tls = t }
 

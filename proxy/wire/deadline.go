@@ -42,6 +42,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 func (c *Conn) armWrite(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.writeUntil = t
 	if c.interrupted {
 		return nil
 	}
@@ -58,8 +59,7 @@ func (c *Conn) Interrupt() {
 	_ = c.tcp.SetDeadline(past) // fails only when closed, which ends everything, too
 }
 
-// Resume ends Interrupt: the read deadline that was set last holds again, and writes have
-// none.
+// Resume ends Interrupt: the deadlines that were set last hold again.
 func (c *Conn) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,5 +68,5 @@ func (c *Conn) Resume() {
 	}
 	c.interrupted = false
 	_ = c.tcp.SetReadDeadline(c.readUntil) // as above
-	_ = c.tcp.SetWriteDeadline(time.Time{})
+	_ = c.tcp.SetWriteDeadline(c.writeUntil)
 }

@@ -83,6 +83,9 @@ func (c *Conn) WriteRead(out, in []byte) (wrote, n int, err error) {
 	if err == nil {
 		err = e.err
 	}
+	if e.what == sending {
+		e.left = nil // the deadline was over
+	}
 	e.in, e.wrote, e.n, e.err = nil, 0, 0, nil
 	return wrote, n, bare(err)
 }

@@ -255,12 +255,12 @@ func TestReadIdle(t *testing.T) {
 		got := make(chan error, 1)
 		var n int
 		wait := func() {
+			given := l.given.Load()
 			go func() {
 				var err error
 				n, err = c.ReadIdle(&l)
 				got <- err
 			}()
-			given := l.given.Load()
 			until(t, "the wait", func() bool { return l.given.Load() > given && l.held.Load() == 0 })
 		}
 		wait()

@@ -21,24 +21,32 @@ const proxyBuffer = 256
 // socket's address holds. rest is what was read behind the header. The read deadline of c
 // stays at the deadline. It is the caller's to ask only peers who are trusted.
 func ReadProxyHeader(c *Conn, deadline time.Time) (src netip.AddrPort, local bool, rest []byte, err error) {
-	if err = c.SetReadDeadline(deadline); err != nil {
-		return src, false, nil, proxyError(c, err)
+	if err = c.SetReadDeadline(deadline); err == nil {
+		src, local, rest, err = proxyHeader(c.NetConn())
 	}
-	begin, err := proxyBegin(c.NetConn())
 	if err != nil {
-		return src, false, nil, proxyError(c, err)
+		err = fmt.Errorf("read the PROXY header of %s: %w", c.tcp.RemoteAddr(), err)
 	}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begin), c.NetConn()), proxyBuffer)
-	h, err := proxyproto.Read(r)
+	return src, local, rest, err
+}
+
+func proxyHeader(r io.Reader) (src netip.AddrPort, local bool, rest []byte, err error) {
+	begin, err := proxyBegin(r)
 	if err != nil {
-		return src, false, nil, proxyError(c, err)
+		return src, false, nil, err
 	}
-	rest, _ = r.Peek(r.Buffered())
-	if a, ok := h.SourceAddr.(*net.TCPAddr); ok && h.Command.IsProxy() {
-		src = a.AddrPort()
-		return netip.AddrPortFrom(src.Addr().Unmap(), src.Port()), false, rest, nil
+	b := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begin), r), proxyBuffer)
+	h, err := proxyproto.Read(b)
+	if err != nil {
+		return src, false, nil, err
 	}
-	return src, true, rest, nil
+	rest, _ = b.Peek(b.Buffered()) // what is there is no error
+	a, ok := h.SourceAddr.(*net.TCPAddr)
+	if !ok || !h.Command.IsProxy() {
+		return src, true, rest, nil
+	}
+	src = a.AddrPort()
+	return netip.AddrPortFrom(src.Addr().Unmap(), src.Port()), false, rest, nil
 }
 
 // proxyBegin reads until a version 1 header is whole, because its parser takes it in one
@@ -56,8 +64,4 @@ func proxyBegin(r io.Reader) ([]byte, error) {
 			return b, nil
 		}
 	}
-}
-
-func proxyError(c *Conn, err error) error {
-	return fmt.Errorf("read the PROXY header of %s: %w", c.tcp.RemoteAddr(), err)
 }

@@ -43,9 +43,17 @@ func sockets(t testing.TB) (a, b *net.TCPConn) {
 	t.Helper()
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	defer l.Close()
+	return connect(t, l)
+}
+
+func connect(t testing.TB, l net.Listener) (a, b *net.TCPConn) {
 	a = must(net.Dial("tcp", l.Addr().String())).(*net.TCPConn)
 	b = must(l.Accept()).(*net.TCPConn)
-	t.Cleanup(func() { a.Close(); b.Close() })
+	t.Cleanup(func() {
+		a.SetLinger(0) // thousands in TIME_WAIT would slow down whoever looks for a port
+		a.Close()
+		b.Close()
+	})
 	return a, b
 }
 
@@ -112,13 +120,13 @@ func secure(t testing.TB, version uint16) (*Conn, *peer) {
 	done := make(chan error, 1)
 	go func() { done <- p.Handshake() }()
 	client := tls.Client(c.NetConn(), &tls.Config{InsecureSkipVerify: true})
+	c.Secure(client)
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	c.Secure(client)
 	return c, p
 }
 

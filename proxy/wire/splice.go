@@ -14,6 +14,10 @@ import (
 // beyond that they shrink to 8 KiB, and moving costs more than copying.
 const MaxSplices = 32
 
+// spliceStep is the most that goes under one write deadline, in bytes. Larger steps are
+// not faster, and a client that reads slowly has to take a whole one in its time.
+const spliceStep = 256 << 10
+
 // splices counts what runs in the process: the pipes are its, not a connection's.
 var splices atomic.Int32
 
@@ -39,20 +43,18 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 	if c.limited == nil {
 		c.limited = &io.LimitedReader{R: c.tcp}
 	}
-	var until time.Time
 	for err == nil && moved != n {
-		step := int64(progress)
+		step := int64(spliceStep)
 		if n > 0 {
 			step = min(step, n-moved)
 		}
 		if dst.patience > 0 {
 			// A write begins before the read deadline, or never.
-			until = time.Now()
+			until := time.Now()
 			if c.readUntil.After(until) {
 				until = c.readUntil
 			}
-			until = until.Add(dst.patience)
-			_ = dst.armWrite(until) // fails only when closed, which the write says
+			_ = dst.armWrite(until.Add(dst.patience)) // fails only when closed, which the write says
 		}
 		c.limited.N = step
 		var k int64
@@ -65,7 +67,7 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 		}
 	}
 	if err != nil {
-		fromDst = c.blame(dst, err, until)
+		fromDst = blame(dst, err)
 	}
 	if dst.patience > 0 {
 		_ = dst.armWrite(time.Time{}) // as above
@@ -74,11 +76,11 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 }
 
 // blame reports whether err, which does not say so itself, is of the writing side.
-func (c *Conn) blame(dst *Conn, err error, until time.Time) bool {
+func blame(dst *Conn, err error) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		dst.mu.Lock()
 		defer dst.mu.Unlock()
-		return dst.interrupted || !until.IsZero() && !time.Now().Before(until)
+		return dst.interrupted || !dst.writeUntil.IsZero() && !time.Now().Before(dst.writeUntil)
 	}
 	return errors.Is(err, syscall.EPIPE) || dst.broken()
 }
