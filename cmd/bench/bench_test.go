@@ -162,3 +162,31 @@ func TestAlone(t *testing.T) {
 	}
 	next.Close()
 }
+
+// What this process does itself is not the others' doing.
+func TestShare(t *testing.T) {
+	others := share()
+	before, err := busy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpu, err := treeCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for now := cpu; now < cpu+0.05; now, err = treeCPU(os.Getpid()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := busy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after-before < 0.04 {
+		t.Errorf("all processors together worked for %v s, we alone for 0.05 s", after-before)
+	}
+	if got := others(); got < 0 || got > 1.2 {
+		t.Errorf("others used %v of all processors", got)
+	}
+}

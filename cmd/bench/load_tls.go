@@ -85,7 +85,7 @@ func (c *crew) run(work func(i int) error) (r Result, err error) {
 	default:
 	}
 	if err == nil && r.Requests == 0 {
-		err = errors.New("nothing was answered")
+		err = fmt.Errorf("nothing was answered in the measured time, %d before and after it", r.Total)
 	}
 	return r, err
 }

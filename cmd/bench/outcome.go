@@ -17,9 +17,13 @@ type Outcome struct {
 	Series   string
 	Err      string `json:",omitempty"` // something that spoils all cells
 	Again    bool   `json:",omitempty"` // the second try, after a goal was missed
+	Others   float64 // share of the processors that other programs used meanwhile
 	Cells    []*Cell
 	Verdicts []Verdict
 }
+
+// quiet is the share of the processors that others may use before figures suffer.
+const quiet = 0.05
 
 // Cell is one proxy in it.
 type Cell struct {
@@ -110,6 +114,9 @@ func (o *Outcome) judge() {
 func (o *Outcome) print(w io.Writer) {
 	if o.Err != "" {
 		fmt.Fprintf(w, "FAILED: %s\n", o.Err)
+	}
+	if o.Others > quiet {
+		fmt.Fprintf(w, "other programs used %.0f %% of the processors: these figures are rough\n", o.Others*100)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	latency, memory := false, false

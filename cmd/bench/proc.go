@@ -5,11 +5,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,6 +174,45 @@ func treeCPU(pid int) (float64, error) {
 		sum += s.cpu
 	}
 	return float64(sum) / ticks, err
+}
+
+// busy is how long all processors together have worked so far, in seconds, for
+// programs or for other machines on the same host.
+func busy() (float64, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(strings.SplitN(string(b), "\n", 2)[0])
+	if len(f) < 9 || f[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat: %q", cut(b))
+	}
+	var sum int64
+	for _, i := range []int{1, 2, 3, 8} { // user, nice, system, steal
+		n, err := strconv.ParseInt(f[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		sum += n
+	}
+	return float64(sum) / ticks, nil
+}
+
+// share starts to watch; the func that it returns tells which share of the processors
+// others than we and ours have used since then.
+func share() func() float64 {
+	all, err := busy()
+	ours, err2 := treeCPU(os.Getpid())
+	start := time.Now()
+	return func() float64 {
+		allNow, err3 := busy()
+		oursNow, err4 := treeCPU(os.Getpid())
+		if errors.Join(err, err2, err3, err4) != nil {
+			return 0
+		}
+		used := (allNow - all) - (oursNow - ours)
+		return max(0, used) / time.Since(start).Seconds() / float64(runtime.NumCPU())
+	}
 }
 
 // treeRSS is the bytes resident in pid and all that descend from it: what is theirs

@@ -160,6 +160,13 @@ func (r *Report) markdown() []byte {
 	if r.Short {
 		b.WriteString("\n**A short run: for a first look alone.**\n")
 	}
+	most := 0.0
+	for _, o := range r.Outcomes {
+		most = max(most, o.Others)
+	}
+	if most > quiet {
+		fmt.Fprintf(&b, "\n**Other programs used up to %.0f %% of the processors meanwhile: these figures are rough.**\n", most*100)
+	}
 	b.WriteString("\n![CPU and latency beside other proxies](performance.svg)\n")
 	fmt.Fprintf(&b, "\nMedians of at least %s of %s. Ratios, in brackets those to haproxy, are medians of the rounds' ratios.\n", rounds(r.Rounds), r.Duration)
 	r.goals(&b)

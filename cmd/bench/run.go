@@ -118,6 +118,8 @@ func (b *bench) scenario(ctx context.Context, s series, sc *scenario) (out *Outc
 			return out
 		}
 	}
+	others := share()
+	defer func() { out.Others = others() }()
 	if sc.memory {
 		var group sync.WaitGroup
 		for i, r := range proxies {
