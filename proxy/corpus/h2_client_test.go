@@ -16,10 +16,11 @@ import (
 // from the conversation's goroutine, reads in one of its own, and acknowledges
 // settings.
 type h2Client struct {
-	k   *talk
-	fr  *http2.Framer
-	enc *hpack.Encoder
-	blk bytes.Buffer // of enc
+	k    *talk
+	told chan<- error
+	fr   *http2.Framer
+	enc  *hpack.Encoder
+	blk  bytes.Buffer // of enc
 
 	writing sync.Mutex
 	mu      sync.Mutex
@@ -27,6 +28,7 @@ type h2Client struct {
 	streams map[uint32]*h2Stream
 	goaway  bool
 	ended   bool // the connection
+	late    bool // only because patience did
 	done    sync.WaitGroup
 }
 
@@ -41,8 +43,10 @@ type h2Stream struct {
 	reset         bool
 }
 
-func (k *talk) h2() *h2Client {
-	c := &h2Client{k: k, fr: http2.NewFramer(k.client, k.client), streams: map[uint32]*h2Stream{}}
+// h2 begins to read. told hears of refusals and of the end, for who waits for
+// something else.
+func (k *talk) h2(told chan<- error) *h2Client {
+	c := &h2Client{k: k, told: told, fr: http2.NewFramer(k.client, k.client), streams: map[uint32]*h2Stream{}}
 	c.changed = sync.NewCond(&c.mu)
 	c.enc = hpack.NewEncoder(&c.blk)
 	c.fr.AllowIllegalWrites = true
@@ -60,10 +64,11 @@ func (c *h2Client) read() {
 	}()
 	for {
 		f, err := c.fr.ReadFrame()
-		if err != nil {
+		c.mu.Lock()
+		if c.late = isTimeout(err); err != nil {
+			c.mu.Unlock()
 			return
 		}
-		c.mu.Lock()
 		s := c.stream(f.Header().StreamID)
 		switch f := f.(type) {
 		case *http2.MetaHeadersFrame:
@@ -77,7 +82,17 @@ func (c *h2Client) read() {
 			c.goaway = true
 		}
 		settings, _ := f.(*http2.SettingsFrame)
+		var refusal error
+		if s.status >= 400 || s.reset || c.goaway {
+			refusal = fmt.Errorf("stream %d: %+v, GOAWAY %t", f.Header().StreamID, *s, c.goaway)
+		}
 		c.mu.Unlock()
+		if refusal != nil {
+			select {
+			case c.told <- refusal:
+			default:
+			}
+		}
 		c.changed.Broadcast()
 		if settings != nil && !settings.IsAck() {
 			c.writing.Lock()

@@ -37,10 +37,10 @@ func (r *rig) h2(c *testCase) (err error) {
 	if err != nil {
 		return err
 	}
-	never := make(chan error)
-	k.waiting = never // who reads is not k
+	told := make(chan error, 1)
+	k.waiting = told // who reads is not k
 	k.sorted, k.cut = true, true
-	h := k.h2()
+	h := k.h2(told)
 	defer func() {
 		k.client.Close()
 		h.done.Wait()
@@ -71,10 +71,17 @@ func (r *rig) h2(c *testCase) (err error) {
 			err = h.send(s.raw)
 		case s.side == answers:
 			for _, line := range s.raw {
+				k.refused = k.refused || strings.HasSuffix(line, " refused")
 				err = errors.Join(err, h.answered(line))
 			}
 		default:
 			err = k.step(s)
+		}
+		if s.side == answers { // and is known
+			select {
+			case <-told:
+			default:
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("at %s%s\n%w", s.side, strings.Join(s.raw, "\n"+string(s.side)), err)
@@ -138,7 +145,7 @@ func (h *h2Client) answered(line string) error {
 		h.wait(func() bool { return h.goaway })
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if !h.goaway && !h.ended {
+		if !h.goaway && (!h.ended || h.late) {
 			return errors.New("the connection goes on")
 		}
 		return nil
@@ -176,7 +183,7 @@ func (h *h2Client) answered(line string) error {
 	}
 	switch {
 	case want == "refused":
-		if s.whole && s.status >= 400 && s.status < 500 || s.reset || h.goaway || h.ended {
+		if s.whole && s.status >= 400 && s.status < 500 || s.reset || h.goaway || h.ended && !h.late {
 			return nil
 		}
 	case want == "reset|502" && s.whole && s.status == 502:

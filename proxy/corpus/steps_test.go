@@ -21,27 +21,36 @@ func (k *talk) arrival() (*workerConn, error) {
 	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	readable := k.readable()
-	var c *workerConn
-	select {
-	case c = <-k.arrivals:
-	case err := <-readable:
-		k.waiting = nil
-		return nil, fmt.Errorf("no worker gets a request, but the client is told: %s", k.whatever(err))
-	case <-late.C:
-		return nil, errors.New("no worker gets a request")
+	for {
+		var c *workerConn
+		select {
+		case c = <-k.arrivals:
+		case err := <-k.readable():
+			k.waiting = nil
+			return nil, fmt.Errorf("no worker gets a request, but the client is told: %s", k.whatever(err))
+		case <-late.C:
+			return nil, errors.New("no worker gets a request")
+		}
+		if k.refused && !strings.HasPrefix(c.head, "GET /marker ") {
+			body, broken := c.brokenOff()
+			c.release(false)
+			if broken {
+				continue // the stream that was refused in its body
+			}
+			return nil, fmt.Errorf("a worker gets a request that was refused:\n%s", escape(c.head+body))
+		}
+		k.cur = c
+		c.SetDeadline(time.Now().Add(patience))
+		if k.kept != nil && c != k.kept {
+			return nil, errors.New("the request came on another connection of the worker")
+		}
+		k.kept = nil
+		if k.context != "" && c.w.name != k.context {
+			return nil, fmt.Errorf("the worker of %s gets:\n%s", c.w.name, escape(c.head))
+		}
+		k.context = ""
+		return c, nil
 	}
-	k.cur = c
-	c.SetDeadline(time.Now().Add(patience))
-	if k.kept != nil && c != k.kept {
-		return nil, errors.New("the request came on another connection of the worker")
-	}
-	k.kept = nil
-	if k.context != "" && c.w.name != k.context {
-		return nil, fmt.Errorf("the worker of %s gets:\n%s", c.w.name, escape(c.head))
-	}
-	k.context = ""
-	return c, nil
 }
 
 // whatever describes what the client reads where it should not.

@@ -36,6 +36,7 @@ type talk struct {
 	tunnel  bool        // after 101
 	cut     bool        // the first packet is sent in two
 	sorted  bool        // fields have no order, and no case: HTTP/2
+	refused bool        // HTTP/2: a stream was
 	ended   bool        // the client has seen the end of its connection
 }
 
