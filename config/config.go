@@ -120,6 +120,7 @@ type Traffic struct {
 	HTTP2             HTTP2             `key:"http2"`
 	Path              PathRules         `key:"path"`
 	DisallowedMethods []string          `key:"disallowed_methods" default:"TRACE" rule:"token"`
+	Underscores       bool              `key:"underscores_in_headers" default:"false" doc:"Content_Length would pass for Content-Length"`
 }
 
 // TrafficListener is one traffic address. TLS is on when it is not nil.

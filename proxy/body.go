@@ -289,9 +289,12 @@ func (x *exchange) stopPump() bool {
 	return m.fault == nil && m.failed == nil
 }
 
-// pumping says whether the pump reads from the client: then it is the one to notice
-// that the client leaves.
-func (x *exchange) pumping() bool { return x.pump.conn != nil && !x.pump.ended.Load() }
+// pumping says whether the pump is the one to notice that the client leaves: it reads
+// from it, or will soon. A worker that takes nothing keeps it from that.
+func (x *exchange) pumping() bool {
+	m := &x.pump
+	return m.conn != nil && !m.ended.Load() && time.Now().UnixNano()-m.progress.Load() < int64(sliceLeast)
+}
 
 // bodySent says whether the worker has got the body to its end.
 func (x *exchange) bodySent() bool {

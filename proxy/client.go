@@ -112,7 +112,11 @@ func (c *client) answer() bool {
 	x.h1.conn, x.down = c.conn, &x.h1
 	x.h1.chunked, x.h1.none = false, false
 	x.redirect = c.l.redirect
-	if c.surplus {
+	switch {
+	case c.surplus && c.l.h2c && isPreface(x.in[:x.n]):
+		c.sendAway(goAwayCalm)
+		return c.end(x, false)
+	case c.surplus:
 		c.turnAway(x)
 		return c.end(x, true)
 	}
@@ -181,6 +185,9 @@ func (c *client) readHead(x *exchange) bool {
 			}
 		} else {
 			n, bad := x.req.Parse(x.in[:x.n], limits)
+			if !c.l.h1 {
+				bad = errOnlyHTTP2
+			}
 			if bad != nil {
 				p.refuseHead(x, bad)
 				return false
@@ -214,6 +221,8 @@ func (c *client) readHead(x *exchange) bool {
 		return false
 	}
 }
+
+var errOnlyHTTP2 = &http1.Error{Status: 505, Reason: "HTTP/2 is spoken here, and nothing else"}
 
 var lateHead = &http1.Error{Status: 408, Reason: "the head came too slowly"}
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -38,36 +39,46 @@ const (
 	connectionWindow = 256 << 10
 )
 
-// h2Server serves the HTTP/2 connections of one listener.
+// h2Server serves the HTTP/2 connections of one listener. Package http takes its
+// limits from a server when a connection begins, so each change of them makes a
+// server anew, for the connections to come.
 type h2Server struct {
 	l      *listener
-	server *http.Server
-	conns  chan net.Conn // to Accept
-	closed chan struct{}
-	once   sync.Once
 	owners sync.Map // net.Conn → *client
+
+	mu      sync.Mutex
+	servers []*http.Server // the last one serves
 }
 
-func newH2Server(l *listener) *h2Server {
-	p := l.p
-	s := &h2Server{l: l, conns: make(chan net.Conn), closed: make(chan struct{})}
-	t := p.c.Tuning
-	streams := p.c.MaxStreams
+// server returns the one for a connection that begins now.
+func (s *h2Server) server(t *Tuning) *http.Server {
+	idle, header := t.Timeouts.Idle, max(t.Limits.HeaderBytes, 1<<10)
+	if t.Limits.HeaderBytes == 0 {
+		header = 1 << 30
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.servers); n > 0 {
+		if last := s.servers[n-1]; last.IdleTimeout == idle && last.MaxHeaderBytes == header {
+			return last
+		}
+	}
+	streams := s.l.p.c.MaxStreams
 	if streams == 0 {
 		streams = 1 << 30
 	}
-	s.server = &http.Server{
+	made := &http.Server{
 		Handler:                      s,
 		DisableGeneralOptionsHandler: true,
-		IdleTimeout:                  t.Timeouts.Idle,
-		MaxHeaderBytes:               max(t.Limits.HeaderBytes, 1<<10),
+		IdleTimeout:                  idle,
+		MaxHeaderBytes:               header,
 		Protocols:                    new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          streams,
 			MaxReceiveBufferPerStream:     streamWindow,
 			MaxReceiveBufferPerConnection: connectionWindow,
 		},
-		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.l.p.log.Handler(), slog.LevelDebug),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
 				s.over(c)
@@ -78,24 +89,37 @@ func newH2Server(l *listener) *h2Server {
 			return context.WithValue(ctx, ownerKey{}, owner)
 		},
 	}
-	if t.Limits.HeaderBytes == 0 {
-		s.server.MaxHeaderBytes = 1 << 30
-	}
-	s.server.Protocols.SetHTTP2(l.tls != nil)
-	s.server.Protocols.SetUnencryptedHTTP2(l.tls == nil)
-	return s
+	made.Protocols.SetHTTP2(s.l.tls != nil)
+	made.Protocols.SetUnencryptedHTTP2(s.l.tls == nil)
+	s.servers = append(s.servers, made)
+	return made
 }
 
 type ownerKey struct{}
 
-// hand gives a connection to package http. c is left when it is closed.
+// hand gives a connection to package http, which closes it and then leaves c. While
+// it drains the client is told that nothing of what it sends is answered here.
 func (s *h2Server) hand(c *client, conn net.Conn) {
 	s.owners.Store(conn, c)
-	select {
-	case s.conns <- conn:
-	case <-s.closed:
+	one := oneConn{conn: conn}
+	s.server(s.l.p.tuning.Load()).Serve(&one) // the error is what oneConn says, or a stop
+	if one.conn != nil {
+		c.sendAway(goAway)
 		conn.Close()
 		s.over(conn)
+	}
+}
+
+// Frames of a server that takes no stream: SETTINGS, and GOAWAY behind stream 0, by
+// which the client knows that all it has sent may be sent elsewhere.
+const (
+	goAway     = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" // NO_ERROR
+	goAwayCalm = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x0b" // ENHANCE_YOUR_CALM
+)
+
+func (c *client) sendAway(frames string) {
+	if _, err := c.conn.Write([]byte(frames)); err == nil {
+		c.l.part(c.conn, true)
 	}
 }
 
@@ -108,24 +132,48 @@ func (s *h2Server) over(conn net.Conn) {
 	}
 }
 
-// Accept, Close and Addr make s the listener of its server.
-func (s *h2Server) Accept() (net.Conn, error) {
-	select {
-	case c := <-s.conns:
-		return c, nil
-	case <-s.closed:
-		return nil, net.ErrClosed
+// shutdown tells all clients to go, and waits until they have.
+func (s *h2Server) shutdown(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, server := range s.all() {
+		wg.Go(func() { server.Shutdown(ctx) })
+	}
+	wg.Wait()
+}
+
+// close ends all connections at once.
+func (s *h2Server) close() {
+	for _, server := range s.all() {
+		server.Close()
 	}
 }
 
-// Close ends Accept: package http's Shutdown waits for that.
-func (s *h2Server) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	return nil
+// all servers, those of changed limits too. One at least is there to be told.
+func (s *h2Server) all() []*http.Server {
+	s.server(s.l.p.tuning.Load())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.servers)
 }
 
-// Addr is the address of the listener that the connections come from.
-func (s *h2Server) Addr() net.Addr { return s.l.Listener.Addr() }
+// oneConn is a listener that accepts once.
+type oneConn struct{ conn net.Conn }
+
+// Accept gives the connection, then says that this was all.
+func (o *oneConn) Accept() (net.Conn, error) {
+	c := o.conn
+	if c == nil {
+		return nil, net.ErrClosed
+	}
+	o.conn = nil
+	return c, nil
+}
+
+// Close has nothing to close.
+func (o *oneConn) Close() error { return nil }
+
+// Addr is asked by nobody.
+func (o *oneConn) Addr() net.Addr { return nil }
 
 // handOver gives a plain connection away that began with the preface.
 func (c *client) handOver(x *exchange) {
@@ -209,7 +257,7 @@ func (h *h2) read() *http1.Error {
 		return errManyFields
 	}
 	switch _, said := r.Header["Content-Length"]; {
-	case r.ContentLength < 0:
+	case r.ContentLength < 0, r.ContentLength > 0 && len(r.Trailer) > 0: // only chunks carry trailers
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	case r.ContentLength > 0 || said:
 		b = http1.AppendField(b, "Content-Length", strconv.FormatInt(r.ContentLength, 10))
@@ -249,13 +297,39 @@ func (h *h2) fill(to []byte) (int, error) {
 	case n > 0:
 		return n, nil
 	case err == io.EOF:
-		return 0, io.EOF
+		return 0, h.trailers()
 	case h.stopped.Load():
 		return 0, errBodyOver
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, errBodyLate
 	}
 	return 0, errGone
+}
+
+// trailers takes over those that the client has announced and sent, by the rules for
+// trailers behind chunks. It returns io.EOF if they are well.
+func (h *h2) trailers() error {
+	if len(h.r.Trailer) == 0 {
+		return io.EOF
+	}
+	section := []byte("0\r\n")
+	for name, values := range h.r.Trailer {
+		for _, v := range values {
+			var bad *http1.Error
+			if section, bad = http1.AppendHeadField(section, name, v); bad != nil {
+				return errBodyBad
+			}
+		}
+	}
+	section = append(section, "\r\n"...)
+	_, took, done, bad := h.x.body.chunks.Decode(nil, section)
+	switch {
+	case bad != nil && bad.Status == 431:
+		return errTrailers
+	case bad != nil || !done || took != len(section):
+		return errBodyBad
+	}
+	return io.EOF
 }
 
 func (h *h2) interrupt() {

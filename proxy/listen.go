@@ -79,7 +79,7 @@ func (p *Proxy) listen(c Listener) {
 		l.h2c = h2
 	}
 	if h2 {
-		l.h2 = newH2Server(l)
+		l.h2 = &h2Server{l: l}
 	}
 	p.listeners = append(p.listeners, l)
 }
@@ -276,7 +276,11 @@ func (c *client) handshake(rest []byte, deadline time.Time) bool {
 		return false
 	}
 	c.conn.SetDeadline(time.Time{})
-	if t.ConnectionState().NegotiatedProtocol == "h2" && l.h2 != nil && !c.surplus {
+	if t.ConnectionState().NegotiatedProtocol == "h2" && l.h2 != nil {
+		if c.surplus {
+			c.sendAway(goAwayCalm)
+			return false
+		}
 		c.handedOver = true
 		l.h2.hand(c, t)
 		return false

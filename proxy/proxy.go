@@ -122,9 +122,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 		})
-		if l.h2 != nil {
-			p.watchers.Go(func() { l.h2.server.Serve(l.h2) })
-		}
 	}
 	p.startWatching()
 	p.watchers.Go(func() { p.recalculate(ctx) })
@@ -174,7 +171,7 @@ func (p *Proxy) Drain(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, l := range p.listeners {
 		if l.h2 != nil {
-			wg.Go(func() { l.h2.server.Shutdown(ctx) }) // GOAWAY; waits for streams
+			wg.Go(func() { l.h2.shutdown(ctx) }) // GOAWAY; waits for streams
 		}
 	}
 	grace, cancel := context.WithTimeout(ctx, p.idleGrace)
@@ -212,8 +209,7 @@ func (p *Proxy) cut() {
 		l.Close()
 		l.interrupt(true)
 		if l.h2 != nil {
-			l.h2.Close()
-			l.h2.server.Close()
+			l.h2.close()
 		}
 	}
 	p.tunnels.end()

@@ -169,7 +169,7 @@ func (p *Proxy) answerHere(x *exchange) bool {
 	var path route.Path
 	var why route.Reason
 	path, why = route.ParsePath(target, p.c.Path)
-	if why != route.None || strings.HasPrefix(path.Target, "//") {
+	if why != route.None {
 		p.badRequest(x)
 		return true
 	}

@@ -160,7 +160,7 @@ func (l *lent) Give() {
 func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 	for {
 		t.arm(from)
-		n, ok, _, err := from.Splice(to, -1)
+		n, ok, lost, err := from.Splice(to, -1)
 		moved += n
 		if n > 0 {
 			t.last.Store(time.Now().UnixNano())
@@ -168,6 +168,8 @@ func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 		switch {
 		case !ok:
 			return moved, false, nil
+		case lost: // what was in the pipe: nothing may follow it
+			return moved, true, err
 		case errors.Is(err, os.ErrDeadlineExceeded) && !t.over.Load() && !t.tooLong():
 		default:
 			return moved, true, err

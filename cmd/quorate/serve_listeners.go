@@ -43,6 +43,7 @@ func (s *server) openTraffic() error {
 			MergeSlashes: t.Path.MergeSlashes,
 		},
 		DisallowedMethods: t.DisallowedMethods,
+		Underscores:       t.Underscores,
 		Upstream: proxy.Upstream{
 			ConnectTimeout:         u.ConnectTimeout,
 			ResponseTimeout:        u.ResponseTimeout.Or(0),

@@ -291,7 +291,7 @@ func TestAppendHeadField(t *testing.T) {
 		{"", "y", ""}, {"x ", "y", ""}, {"x:", "y", ""}, {"x\r\n", "y", ""}, {"x\x80", "y", ""}, {":path", "/", ""},
 		{"x", "y\r\nZ: w", ""}, {"x", "y\n", ""}, {"x", "\x00", ""}, {"x", "\x7f", ""},
 		{"host", "a", ""}, {"content-length", "5", ""}, {"transfer-encoding", "chunked", ""}, {"connection", "close", ""},
-		{"keep-alive", "timeout=5", ""}, {"proxy-connection", "close", ""}, {"upgrade", "h2c", ""}, {"http2-settings", "", ""}, {"te", "gzip", ""},
+		{"keep-alive", "timeout=5", ""}, {"proxy-connection", "close", ""}, {"upgrade", "h2c", ""}, {"http2-settings", "x", "http2-settings: x\r\n"}, {"te", "gzip", ""},
 	} {
 		b, err := AppendHeadField(nil, c.name, c.value)
 		if string(b) != c.want || (err == nil) != (c.want != "") {

@@ -163,7 +163,7 @@ func (r *Request) words(b []byte, i int) (int, *Error) {
 		}
 		r.Method = span(r.lines.line, i)
 		i++
-		r.Target.Start = uint32(i)
+		r.Target = Span{uint32(i), uint32(i)}
 		r.step = atTarget
 	}
 	if r.step == atTarget {

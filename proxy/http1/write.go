@@ -51,7 +51,7 @@ func AppendHeadField(b []byte, name, value string) ([]byte, *Error) {
 		return b, errValue
 	}
 	switch NameOf(name) {
-	case Host, ContentLength, TransferEncoding, Connection, KeepAlive, ProxyConnection, Upgrade, HTTP2Settings:
+	case Host, ContentLength, TransferEncoding, Connection, KeepAlive, ProxyConnection, Upgrade:
 		return b, errConnField
 	case TE:
 		if !isFold(value, "trailers") {
