@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,21 +65,4 @@ func TestCheckMemory(t *testing.T) {
 			t.Errorf("%s: VmRSS %d KiB, want under %d", r.name, m["VmRSS"], limit)
 		}
 	}
-}
-
-// memory is what Linux says of replica i's process, in KiB.
-func (c *trio) memory(i int) map[string]int {
-	c.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.replicas[i].pid()))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	out := map[string]int{}
-	for line := range strings.Lines(string(b)) {
-		name, value, _ := strings.Cut(line, ":")
-		if n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB")); err == nil {
-			out[name] = n
-		}
-	}
-	return out
 }

@@ -107,6 +107,23 @@ lines:
 	return sum
 }
 
+// memory is what Linux says of replica i's process, in KiB.
+func (c *trio) memory(i int) map[string]int {
+	c.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.replicas[i].pid()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	out := map[string]int{}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		if n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB")); err == nil {
+			out[name] = n
+		}
+	}
+	return out
+}
+
 // logLines are replica i's log lines with this message, from all its starts.
 func (c *trio) logLines(i int, msg string) []map[string]any {
 	c.t.Helper()
