@@ -80,6 +80,8 @@ type exchange struct {
 	tries    int       // all of them
 	dials    int       // tries that were refused and do not count
 	refused  time.Time // first of these
+	dialling *target   // whose connection was awaited last
+	dialled  time.Time // since when
 	last     *failure  // of the last try
 	failed   failure   // last points here
 
@@ -87,6 +89,7 @@ type exchange struct {
 	held   *upConn // the worker's connection in use
 	heldOf *pool.Pool
 	gone   func() bool // down.gone, made once
+	waits  func() bool // gone, asked while a connection is awaited; made once
 	pumped func()      // pump.run, made once
 	entry  accesslog.Record
 }
@@ -131,6 +134,7 @@ func (p *Proxy) newExchange() *exchange {
 	x.pump.x = x
 	x.pump.done = make(chan struct{}, 1)
 	x.gone = func() bool { return x.down.gone() || p.isCut() }
+	x.waits = func() bool { p.worry(x.dialling, x.dialled); return x.gone() }
 	x.pumped = x.pump.run
 	x.clear()
 	return x
@@ -168,7 +172,7 @@ func (x *exchange) clear() {
 	x.status, x.sent = 0, 0
 	x.moved, x.closing, x.lingering, x.broken, x.tunnelled = false, false, false, false, false
 	x.closedBy, x.cause = "", nil
-	x.attempts, x.tries, x.dials = 0, 0, 0
+	x.attempts, x.tries, x.dials, x.dialling = 0, 0, 0, nil
 	x.last, x.failed = nil, failure{}
 }
 

@@ -74,7 +74,8 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 		if c == nil {
 			began := time.Now()
 			var err error
-			if c, err = u.pool.Open(nil, x.gone); err == pool.ErrClosed && !t.retired.Load() {
+			x.dialling, x.dialled = t, began
+			if c, err = u.pool.Open(nil, x.waits); err == pool.ErrClosed && !t.retired.Load() {
 				u = p.upstream(t) // it has moved
 				continue
 			} else if err != nil {

@@ -200,6 +200,37 @@ func (p *Proxy) dialFailed(t *target, outcome dialOutcome, err error) {
 	}
 }
 
+// worry has a node looked at whose connection has been awaited for a while. A dial
+// that times out is no proof, and a probe of a host whose packets vanish takes its
+// whole time to fail: begun only then, requests would be sent there until it has.
+// Begun now, with the time that the dial has left, it is over when the dial is. It
+// only connects: a worker that is too busy to answer is not gone.
+func (p *Proxy) worry(t *target, since time.Time) {
+	config := &t.node.Record().Config
+	limit := shorter(p.c.Upstream.ConnectTimeout, milliseconds(config.Ping))
+	now := time.Now()
+	waited := now.Sub(since)
+	if waited < limit/3 || waited >= limit || t.node.Suspect() || p.c.Upstream.Health.Probe == "none" {
+		return
+	}
+	if last := t.worried.Load(); now.UnixNano()-last < int64(limit) || !t.worried.CompareAndSwap(last, now.UnixNano()) {
+		return // somebody else did
+	}
+	p.probes.add(1)
+	go func() {
+		defer p.probes.add(-1)
+		ctx, cancel := context.WithTimeout(p.life, limit-waited)
+		defer cancel()
+		d := &dialer{tls: p.tlsFor(config.Host)}
+		c, err := d.dial(ctx, "tcp", addressOf(config.Host, config.Port), config.Type == "https")
+		if err != nil {
+			p.judge(t, err, 1)
+			return
+		}
+		c.Close()
+	}()
+}
+
 // Check asks a worker whether it is there, by the probe of its type (CPING for
 // ajp), and keeps the answer: suspect or not. It shares a probe that runs. A node
 // that is not in the table is an error.

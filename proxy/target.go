@@ -15,7 +15,8 @@ type target struct {
 	node    *route.Node
 	retired atomic.Bool // no table has the node any more
 	current atomic.Pointer[upstream]
-	doubted atomic.Bool // a probe decides what a dial that timed out means
+	doubted atomic.Bool  // a probe decides what a dial that timed out means
+	worried atomic.Int64 // when worry last had it looked at, Unix ns
 
 	mu    sync.Mutex // guards what follows, and replacing current
 	probe *probing   // the one that runs
