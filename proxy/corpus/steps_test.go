@@ -84,7 +84,7 @@ func (k *talk) gets(want string) error {
 	shown := showRequest(c.head, c.nth, k.addr, c.w.addr)
 	head += "+\r\n\r\n"
 	got := ""
-	if k.cut && c.chunked {
+	if k.cut && c.chunked && !strings.Contains(head, "Transfer-Encoding: ") {
 		shown, got, err = k.unchunked(shown)
 	} else {
 		got, err = c.body(k.partOf(body))
@@ -111,8 +111,8 @@ func (k *talk) partOf(body string) int {
 }
 
 // unchunked shows a body that came in chunks, since it came in two packets, as it
-// would be sent if it had come in one. Its trailers are dropped then; the names
-// that may pass begin with X-Sum in the data files.
+// would be sent if it had come in one, with its length. The names of trailers that
+// may pass begin with X-Sum in the data files.
 func (k *talk) unchunked(head string) (shown, data string, err error) {
 	got, err := k.cur.body(-1)
 	if err != nil {

@@ -130,24 +130,26 @@ func (c *workerConn) serve() {
 		c.begin(head)
 		t := c.w.talkOf(clientOf(head))
 		if t == nil {
-			if _, broken := c.brokenOff(); broken {
-				return
-			}
-			c.w.stray("a request of nobody:\n%s", escape(head))
+			c.stray()
 			return
 		}
 		select {
 		case t.arrivals <- c:
 		case <-t.over:
-			c.w.stray("a request of a client that has left:\n%s", escape(head))
+			c.stray()
 			return
 		}
+		// A conversation that ends may have given the connection back before.
+		on := false
 		select {
-		case on := <-c.on:
-			if !on {
-				return
-			}
+		case on = <-c.on:
 		case <-t.over:
+			select {
+			case on = <-c.on:
+			default:
+			}
+		}
+		if !on {
 			return
 		}
 	}
@@ -276,6 +278,13 @@ func (c *workerConn) line() (string, error) {
 		return s, fmt.Errorf("a line of chunked framing is %q", s)
 	}
 	return s[:len(s)-2], nil
+}
+
+// stray is a request of a client that is not there, or no more.
+func (c *workerConn) stray() {
+	if _, broken := c.brokenOff(); !broken {
+		c.w.stray("a request of nobody:\n%s", escape(c.head))
+	}
 }
 
 // brokenOff reads the rest of a request that nobody should get, and says whether
