@@ -116,7 +116,7 @@ func (b *bench) load(ctx context.Context, j Job, cpus string) Result {
 	if err != nil {
 		return Result{Err: err.Error()}
 	}
-	limit := j.Warm + j.Measure + j.Hold + 30*time.Second
+	limit := j.Warm + j.Measure + j.Hold + 30*time.Second + time.Duration(j.Idle)*10*time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	argv := onCPUs(cpus, b.self, "load")

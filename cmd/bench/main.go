@@ -6,7 +6,7 @@
 // of an ordinary user.
 //
 //	go run ./cmd/bench                               all of it, about an hour
-//	go run ./cmd/bench -short                        a first look, a few minutes
+//	go run ./cmd/bench -short                        a first look, a minute
 //	go run ./cmd/bench -scenarios get1k,tls -peers haproxy,nginx,quorate
 //	go run ./cmd/bench -out docs                     also writes figures and picture
 //
@@ -14,7 +14,8 @@
 // processor 0 with one thread, and workers and load have processor 1; and unpinned,
 // where all have all. In a scenario every proxy runs all the time and gets the load in
 // turn, A B C A B C; ratios are taken within a round, and the median of the rounds
-// counts. Every answer is compared with what it must be, byte by byte: one that is
+// counts. Memory is measured with 10,000 connections, or as many as the limit of open
+// files carries. Every answer is compared with what it must be, byte by byte: one that is
 // wrong spoils the cell.
 //
 // Everything happens on loopback, and what was started here is ended here.

@@ -15,8 +15,8 @@ type Outcome struct {
 	Scenario string
 	Title    string
 	Series   string
-	Err      string `json:",omitempty"` // something that spoils all cells
-	Again    bool   `json:",omitempty"` // the second try, after a goal was missed
+	Err      string  `json:",omitempty"` // something that spoils all cells
+	Again    bool    `json:",omitempty"` // the second try, after a goal was missed
 	Others   float64 // share of the processors that other programs used meanwhile
 	Cells    []*Cell
 	Verdicts []Verdict
@@ -129,7 +129,7 @@ func (o *Outcome) print(w io.Writer) {
 	head := "PROXY\tCPU s/10,000\t÷ haproxy\tREQUESTS/s\tRSS\t"
 	switch {
 	case memory:
-		head = "PROXY\tRSS BEFORE\tAFTER\tBYTES EACH\t"
+		head = "PROXY\tCONNECTIONS\tRSS BEFORE\tAFTER\tBYTES EACH\t"
 	case latency:
 		head += "p50 µs\tp99 µs\tp99.9 µs\tOTHERS' p99\t÷ haproxy: p99\t"
 	}
@@ -151,6 +151,7 @@ func (o *Outcome) print(w io.Writer) {
 			}
 		}
 		if memory {
+			put(count, "%.0f", 1)
 			put(before, "%.1f MiB", 1.0/(1<<20))
 			put(rss, "%.1f MiB", 1.0/(1<<20))
 			put(idle, "%.0f", 1)

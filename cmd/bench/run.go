@@ -161,10 +161,7 @@ func (b *bench) cell(ctx context.Context, s series, sc *scenario, r *running, ce
 		if b.short {
 			j.Hold, j.Idle = 5*time.Second, 2000
 		}
-		j.Idle = min(j.Idle, b.files-2000)
-		if r.peer.name == "haproxy" { // it wants two descriptors for each that may come
-			j.Idle = min(j.Idle, r.setup.Connections-500)
-		}
+		j.Idle = min(j.Idle, r.setup.Connections-500) // two descriptors each are a proxy's need
 	}
 	res := b.load(ctx, j, s.load)
 	if res.Err == "" && ctx.Err() != nil {

@@ -74,6 +74,7 @@ var (
 	p999   = figure{"p999", "p99.9", func(r Result) float64 { return r.All.P999 }}
 	others = figure{"p99-others", "p99 of the other workers", func(r Result) float64 { return r.Others.P99 }}
 	rss    = figure{"rss", "RSS", func(r Result) float64 { return float64(r.RSS) }}
+	count  = figure{"count", "connections", func(r Result) float64 { return float64(r.Requests) }}
 	before = figure{"before", "RSS before", func(r Result) float64 { return float64(r.Before) }}
 	idle   = figure{"idle", "bytes per idle connection", func(r Result) float64 { return float64(r.RSS-r.Before) / float64(r.Requests) }}
 )
