@@ -65,6 +65,14 @@ func (t *Table) builder() builder {
 // configure takes over the shared settings.
 func (b *builder) configure() {
 	b.settings, b.rules = b.state.Settings(), nil
+	switch b.settings.UseAlias {
+	case "true":
+		b.useAlias = always
+	case "false":
+		b.useAlias = never
+	default:
+		b.useAlias = auto
+	}
 	for _, r := range b.settings.Rules {
 		b.rules = append(b.rules, newRule(r))
 	}
@@ -220,7 +228,7 @@ func (w *worker) add(names *aliases, at place, key int64, s status) {
 		w.enabled++
 	}
 	w.entries = append(w.entries, entry{
-		candidate: candidate{node: w.node, key: w.node.Number<<24 | key, status: s},
+		candidate: candidate{node: w.node, key: w.node.Number<<keyShift | key, status: s},
 		aliases:   names,
 		place:     at,
 	})
@@ -308,7 +316,7 @@ func (b *builder) give(to *Balancer, x *entry) {
 	path := string(x.place.path)
 	g, ok := b.paths.get(path)
 	if !ok {
-		g = &group{path: path, owner: b.edit}
+		g = newGroup(b.edit, path)
 		b.deeper(path, +1)
 	}
 	b.paths.put(b.edit, path, g.with(b.edit, to, x))
@@ -343,12 +351,8 @@ func (b *builder) deeper(path string, d int32) {
 func (b *builder) name(vhosts []*aliases, d int) {
 	for _, v := range vhosts {
 		for _, name := range v.names {
-			n, _ := b.aliases.get(name)
-			if n += d; n > 0 {
-				b.aliases.put(b.edit, name, n)
-			} else {
-				b.aliases.remove(b.edit, name)
-			}
+			b.aliases.add(b.edit, name, d)
 		}
+		b.sets.add(b.edit, v.set, d)
 	}
 }

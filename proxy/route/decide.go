@@ -58,8 +58,11 @@ func Decide(t *Table, f *Facts) (d Decision) {
 
 // decide is Decide. A trace hears each step; nil costs nothing.
 func (d *Decision) decide(t *Table, f *Facts, tr *trace) {
-	r := t.rule(f.host, f.Path.Match)
-	e := election{tried: f.tried, det: t.settings.Deterministic}
+	var r *rule
+	if len(t.rules) > 0 {
+		r = t.rule(f.host, f.Path.Match)
+	}
+	e := election{table: t, tried: f.tried}
 	g := t.find(&e.where, f.host, f.Path.Match, r)
 	if f.Path.Collapsed != "" && !t.agrees(f, r, g) {
 		d.refuse(EmptySegment, http.StatusBadRequest)
@@ -153,7 +156,7 @@ func (t *Table) agrees(f *Facts, r *rule, g *group) bool {
 // no context is eligible.
 func (t *Table) chooseBalancer(e *election, f *Facts, g *group) bool {
 	if g.parts[0].balancer == g.parts[len(g.parts)-1].balancer {
-		e.enter(t, f, g.parts)
+		e.enter(f, g.parts)
 		return e.anyEligible()
 	}
 	return t.chooseAmong(e, f, g)
@@ -168,7 +171,7 @@ func (t *Table) chooseAmong(e *election, f *Facts, g *group) (ok bool) {
 			n++
 		}
 		x := blank
-		x.enter(t, f, rest[:n])
+		x.enter(f, rest[:n])
 		rest = rest[n:]
 		switch key, eligible := x.firstEligible(); {
 		case eligible && x.named:
@@ -184,12 +187,12 @@ func (t *Table) chooseAmong(e *election, f *Facts, g *group) (ok bool) {
 }
 
 // enter sets the election among the parts of one balancer.
-func (e *election) enter(t *Table, f *Facts, parts []part) {
+func (e *election) enter(f *Facts, parts []part) {
 	e.parts, e.balancer = parts, parts[0].balancer
 	e.policy = e.balancer.Policy()
 	e.session.read(f, e.policy)
 	if e.policy.Sticky {
-		e.lookUp(t)
+		e.lookUp(e.table)
 	} else {
 		e.session.route = ""
 	}
@@ -292,16 +295,17 @@ func (t *Table) own(e *election) *candidate {
 	}
 	if e.node != nil {
 		c := e.of(e.node)
-		if e.takes(c) {
+		switch class := e.node.class(); {
+		case c == nil || class >= out || e.avoids(c):
+		case class <= standby:
 			return c
-		}
-		if c != nil && c.node.class() < out && !e.avoids(c) {
+		default:
 			e.last = c // suspect: for want of better
 		}
 	}
 	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
 		if n := e.member(t, r); n != nil {
-			if c := e.of(n); e.takes(c) {
+			if c := e.of(n); c != nil && n.class() <= standby && !e.avoids(c) {
 				e.node, e.route = n, r
 				return c
 			}
@@ -315,16 +319,15 @@ func (e *election) of(n *Node) (best *candidate) {
 	if n == nil {
 		return nil
 	}
-	first := n.Number << 24
 	for i := range e.parts {
 		p := &e.parts[i]
 		if !e.where.admits(p) {
 			continue
 		}
-		if at, _ := find(p.on, first); at < len(p.on) && p.on[at].node == n {
+		if at := p.of(n); at >= 0 {
 			return &p.on[at]
 		}
-		at, _ := find(p.off, first)
+		at, _ := find(p.off, n.Number<<keyShift)
 		for ; at < len(p.off) && p.off[at].node == n; at++ {
 			c := &p.off[at]
 			if c.status != stopped && (best == nil || c.status < best.status) {
@@ -333,11 +336,6 @@ func (e *election) of(n *Node) (best *candidate) {
 		}
 	}
 	return best
-}
-
-// takes says whether a session's own node can have it.
-func (e *election) takes(c *candidate) bool {
-	return c != nil && c.node.class() <= standby && !e.avoids(c)
 }
 
 func (t *Table) remembered(r string) (domain string, ok bool) {

@@ -9,12 +9,12 @@ import (
 
 // election is a choice among the contexts that one balancer has at one path.
 type election struct {
-	where    search
+	table    *Table
 	tried    []*Node // not to be chosen
+	where    search
 	parts    []part
 	balancer *Balancer
 	policy   *Policy
-	det      bool // failover: deterministic
 
 	session session
 	node    *Node  // the session's own; nil if it is gone
@@ -94,11 +94,8 @@ func (e *election) forced() (*candidate, Reason) {
 // session it is the highest hash instead, so that all replicas choose alike and
 // one node's absence moves only its own sessions.
 func (e *election) elect(end int) (best *candidate, pass int) {
-	if e.session.id == "" && len(e.tried) == 0 {
-		if best, pass = e.fresh(); best != nil {
-			return best, pass
-		}
-		// None, or it was elected by another request just now.
+	if e.session.id == "" && len(e.tried) == 0 && e.table.shared.wide.Load() == 0 {
+		return e.fresh()
 	}
 	return e.electAny(end)
 }
@@ -111,7 +108,7 @@ func (e *election) electAny(end int) (best *candidate, pass int) {
 		session = xxhash.Sum64String(e.session.base)
 	}
 	pass = passes
-	var bestRank rank
+	var bestOrder order
 	for i := range e.parts {
 		p := &e.parts[i]
 		if !e.where.admits(p) {
@@ -124,15 +121,15 @@ func (e *election) electAny(end int) (best *candidate, pass int) {
 				if at > pass || at >= end || e.avoids(c) {
 					continue
 				}
-				var r rank
+				var o order
 				switch {
 				case hashed:
-					r.value = math.MaxUint64 - mix(session, c.node.routeHash)
+					o.value = math.MaxUint64 - mix(session, c.node.routeHash)
 				default:
-					r = rank{value: c.node.value(), last: c.node.last.Load(), key: c.key}
+					o = order{value: c.node.value.Load(), last: c.node.last.Load(), key: c.key}
 				}
-				if at < pass || r.before(&bestRank) || hashed && r == bestRank && c.node.Route < best.node.Route {
-					best, pass, bestRank = c, at, r
+				if at < pass || o.before(&bestOrder) || hashed && o == bestOrder && c.node.Route < best.node.Route {
+					best, pass, bestOrder = c, at, o
 				}
 			}
 		}
@@ -141,20 +138,20 @@ func (e *election) electAny(end int) (best *candidate, pass int) {
 }
 
 func (e *election) avoids(c *candidate) bool {
-	return len(e.tried) > 0 && slices.Contains(e.tried, c.node)
+	return slices.Contains(e.tried, c.node)
 }
 
 // hashed says whether the session alone decides who wins.
-func (e *election) hashed() bool { return e.det && e.session.route != "" }
+func (e *election) hashed() bool { return e.table.settings.Deterministic && e.session.route != "" }
 
-// rank orders the candidates of one pass.
-type rank struct {
+// order is that of the candidates of one pass.
+type order struct {
 	value uint64
 	last  uint64
 	key   int64
 }
 
-func (r *rank) before(o *rank) bool {
+func (r *order) before(o *order) bool {
 	if r.value != o.value {
 		return r.value < o.value
 	}
@@ -193,54 +190,29 @@ func (e *election) pass(c *candidate) int {
 }
 
 // fresh is elect for a request without a session that was not tried anywhere yet,
-// which is most elections: only what is enabled counts, and passes and values
-// compare as one number. It first looks for the lowest, without a branch for each
-// candidate, and then for who has it.
+// which is most elections: only what is enabled counts, and passes, values and
+// turns compare as one number.
 func (e *election) fresh() (best *candidate, pass int) {
-	lowest := uint64(out)<<classShift - 1
-	for i := range e.parts {
-		if p := &e.parts[i]; e.where.admits(p) {
-			lowest = min(lowest, p.lowest())
-		}
-	}
-	var bestLast uint64
+	lowestYet := uint64(out) << classShift
 	for i := range e.parts {
 		p := &e.parts[i]
-		if !e.where.admits(p) {
+		if len(p.at) == 0 || !e.where.admits(p) {
 			continue
 		}
-		for j, at := range p.at {
-			if at.rank.Load() != lowest {
-				continue
-			}
-			c, last := &p.on[j], at.last.Load()
-			if best == nil || last < bestLast || last == bestLast && c.key < best.key {
-				best, bestLast = c, last
-			}
+		at, r := lowest(p.at)
+		if r < lowestYet || best != nil && r == lowestYet && p.on[at].key < best.key {
+			best, lowestYet = &p.on[at], r
 		}
 	}
 	if best == nil {
 		return nil, passes
 	}
-	c := class(lowest >> classShift)
+	c := class(lowestYet >> classShift)
 	pass = passEnabled + int(c&standby)
 	if c&suspect != 0 {
 		pass += passSuspects
 	}
 	return best, pass
-}
-
-// lowest returns the lowest rank of what is enabled in the part.
-func (p *part) lowest() uint64 {
-	a, b, at := uint64(math.MaxUint64), uint64(math.MaxUint64), p.at
-	for ; len(at) >= 4; at = at[4:] { // two chains side by side
-		a = min(a, at[0].rank.Load(), at[1].rank.Load())
-		b = min(b, at[2].rank.Load(), at[3].rank.Load())
-	}
-	for _, n := range at {
-		a = min(a, n.rank.Load())
-	}
-	return min(a, b)
 }
 
 // mix makes one number of a session's and a route's hash, evenly (the finalizer

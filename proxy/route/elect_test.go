@@ -83,14 +83,14 @@ func TestShortcut(t *testing.T) {
 				case 1:
 					f.Avoid(n)
 				case 2:
-					n.recalculate()
+					w.table.Recalculate()
 				case 3:
 					op := rapid.SampledFrom([]fsm.Op{fsm.OpDisable, fsm.OpEnable, fsm.OpStop}).Draw(rt, "op")
 					w.apply(rt, app(op, n.Route, "localhost", "/app"))
 				}
 			}
 			g, _ := w.table.paths.get("/app")
-			e := election{tried: f.tried, parts: g.parts}
+			e := election{table: w.table, tried: f.tried, parts: g.parts}
 			long, longPass := e.electAny(passes)
 			short, shortPass := e.elect(passes)
 			if long != short || longPass != shortPass {

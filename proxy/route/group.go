@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/quorate/quorate/fsm"
 )
@@ -14,16 +15,18 @@ type group struct {
 	path  string
 	parts []part
 	owner *edit
+	only  [1]part // where parts lie while there is one, which is nearly always
 }
 
 // part is what one balancer has at a path, on vhosts with equal aliases.
 type part struct {
 	balancer *Balancer
 	aliases  *aliases
-	at       []*standing // of the nodes of on: all that most elections read
+	at       []*rank     // of the nodes of on: all that most elections read
 	on       []candidate // what is enabled, by key
-	off      []candidate // what is not, by key
+	base     int64       // number of the first node of on
 	disabled int         // how many of off are so
+	off      []candidate // what is not, by key
 	owner    *edit
 }
 
@@ -34,6 +37,8 @@ type candidate struct {
 	key     int64 // number of the node, and place of the context in it: order of registration
 	status  status
 }
+
+const keyShift = 24 // of the node's number in a key
 
 // status is what a context takes: fsm.Effective, and lingering.
 type status uint8
@@ -49,6 +54,7 @@ const (
 type aliases struct {
 	as    []string // as received
 	names []string // in lower case, in order, each once
+	set   string   // names in one
 }
 
 func newAliases(as []string) *aliases {
@@ -57,19 +63,28 @@ func newAliases(as []string) *aliases {
 		names[i] = fsm.Lower(a)
 	}
 	slices.Sort(names)
-	return &aliases{as: as, names: slices.Compact(names)}
+	names = slices.Compact(names)
+	return &aliases{as: as, names: names, set: strings.Join(names, ",")} // the protocol has no comma in a name
 }
 
 func (a *aliases) has(host string) bool { return slices.Contains(a.names, host) }
 
-func (a *aliases) equal(b *aliases) bool { return a == b || slices.Equal(a.names, b.names) }
+func (a *aliases) equal(b *aliases) bool { return a == b || a.set == b.set }
+
+func newGroup(e *edit, path string) *group {
+	g := &group{path: path, owner: e}
+	g.parts = g.only[:0]
+	return g
+}
 
 // own returns g if this edit has made it, else a copy.
 func (g *group) own(e *edit) *group {
 	if g.owner == e {
 		return g
 	}
-	return &group{path: g.path, parts: slices.Clone(g.parts), owner: e}
+	c := newGroup(e, g.path)
+	c.parts = append(c.parts, g.parts...)
+	return c
 }
 
 // with returns the group with a candidate more.
@@ -85,7 +100,8 @@ func (g *group) with(e *edit, b *Balancer, x *entry) *group {
 	if x.status == enabled {
 		at, _ := find(p.on, x.key)
 		p.on = slices.Insert(p.on, at, x.candidate)
-		p.at = slices.Insert(p.at, at, x.node.standing)
+		p.at = slices.Insert(p.at, at, x.node.rank)
+		p.base = p.on[0].node.Number
 	} else {
 		at, _ := find(p.off, x.key)
 		p.off = slices.Insert(p.off, at, x.candidate)
@@ -107,6 +123,9 @@ func (g *group) without(e *edit, b *Balancer, x *entry) *group {
 		at, _ := find(p.on, x.key)
 		p.on = slices.Delete(p.on, at, at+1)
 		p.at = slices.Delete(p.at, at, at+1)
+		if len(p.on) > 0 {
+			p.base = p.on[0].node.Number
+		}
 	} else {
 		at, _ := find(p.off, x.key)
 		p.off = slices.Delete(p.off, at, at+1)
@@ -161,6 +180,19 @@ func (p *part) first() int64 {
 
 // lists are all candidates of the part.
 func (p *part) lists() [2][]candidate { return [2][]candidate{p.on, p.off} }
+
+// of returns where the first candidate of a node is in on, -1 if none is.
+func (p *part) of(n *Node) int {
+	// Often all nodes that registered one after the other have the context.
+	if i := n.Number - p.base; i >= 0 && i < int64(len(p.on)) && p.on[i].node == n && (i == 0 || p.on[i-1].node != n) {
+		return int(i)
+	}
+	at, _ := find(p.on, n.Number<<keyShift)
+	if at < len(p.on) && p.on[at].node == n {
+		return at
+	}
+	return -1
+}
 
 // find returns where a key is in a list, or belongs.
 func find(list []candidate, key int64) (int, bool) {

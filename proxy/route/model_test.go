@@ -105,7 +105,7 @@ func dump(t *Table) string {
 	t.paths.each(func(path string, g *group) {
 		for i, p := range g.parts {
 			for j, at := range p.at {
-				if at != p.on[j].node.standing {
+				if at != p.on[j].node.rank {
 					lines = append(lines, "on and at differ")
 				}
 			}

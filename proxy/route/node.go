@@ -12,11 +12,12 @@ import (
 // table share it, so it is the same from CONFIG until the node is forgotten. A
 // worker that registers anew is a new Node.
 type Node struct {
-	*standing
-
 	Number int64 // order of registration
 	Route  string
 
+	rank      *rank         // what most elections read, nothing else
+	value     atomic.Uint64 // (elected - old) * 1000 / load + lbstatus, 0 of a standby
+	last      atomic.Uint64 // when it was last elected, on the counter of the table; 0 never
 	routeHash uint64
 	shared    *shared
 	record    atomic.Pointer[fsm.Node]
@@ -24,7 +25,7 @@ type Node struct {
 	inFlight  atomic.Int64
 	tally     *tally // shared with earlier registrations of the route
 
-	mu      sync.Mutex // guards what follows, and writing rank and last
+	mu      sync.Mutex // guards what follows, and writing rank, value and last
 	load    int        // as committed, or as said to this replica without a leader; -1 while new
 	enabled int        // contexts that take everything
 	carried bool       // this version speaks the node's protocol
@@ -33,58 +34,17 @@ type Node struct {
 	elected uint64
 	old     uint64
 	status  uint64 // mod_cluster's lbstatus
+	turn    uint64 // last, for the rank
+	wide    bool   // value or turn is too large for the rank
 }
 
-// standing is what an election reads of each candidate. Those of nodes that
-// registered one after the other lie side by side, four in a cache line: an
-// election over 50 nodes would else fetch 50 lines.
-type standing struct {
-	rank atomic.Uint64 // class, then value = (elected - old) * 1000 / load + lbstatus
-	last atomic.Uint64 // when it was last elected, on the counter of the table; 0 never
-}
-
-// shared is what all versions of a table have in common.
-type shared struct {
-	clock atomic.Uint64 // elections so far
-
-	mu   sync.Mutex
-	free []standing // for nodes to come
-}
-
-func (s *shared) standing() *standing {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) == 0 {
-		s.free = make([]standing, 64)
-	}
-	at := &s.free[0]
-	s.free = s.free[1:]
-	return at
-}
-
-// class says whether a node can be chosen, the better the lower: the upper bits of
-// its rank. Suspicion is a bit beside up or standby: an election takes a suspect
-// only if there is nothing better.
-type class uint64
-
-const (
-	up      class = 0
-	standby class = 1
-	suspect class = 2
-	out     class = 4 // down, new, or of a protocol we do not speak
-	gone    class = 8 // removed
-)
-
-const classShift = 60
-
-func (n *standing) class() class  { return class(n.rank.Load() >> classShift) }
-func (n *standing) value() uint64 { return n.rank.Load() & (1<<classShift - 1) }
+func (n *Node) class() class { return n.rank.class() }
 
 func newNode(n *fsm.Node, s *shared, t *tally) *Node {
 	return &Node{
-		standing:  s.standing(),
 		Number:    n.Number,
 		Route:     string(n.Route),
+		rank:      s.rank(),
 		routeHash: xxhash.Sum64String(string(n.Route)),
 		shared:    s,
 		tally:     t,
@@ -165,7 +125,15 @@ func (n *Node) settle() {
 	if n.suspect {
 		c |= suspect
 	}
-	n.rank.Store(uint64(c)<<classShift | value)
+	n.value.Store(value)
+	wide := !n.rank.set(c, value, n.turn) && c < out
+	if wide != n.wide {
+		if n.wide = wide; wide {
+			n.shared.wide.Add(1)
+		} else {
+			n.shared.wide.Add(-1)
+		}
+	}
 }
 
 // share is the node's part of the requests since the last recalculation, per
@@ -175,17 +143,24 @@ func (n *Node) share() uint64 { return (n.elected - n.old) * 1000 / uint64(n.loa
 func (n *Node) count() {
 	n.mu.Lock()
 	n.elected++
-	n.last.Store(n.shared.clock.Add(1))
+	last := n.shared.clock.Add(1)
+	n.last.Store(last)
+	n.turn = last - n.shared.start.Load()
 	n.settle()
 	n.mu.Unlock()
 }
 
-func (n *Node) recalculate() {
+// recalculate closes an interval. turn is the node's if it was not elected after now.
+func (n *Node) recalculate(now, turn uint64) {
 	n.mu.Lock()
 	if n.load > 0 {
 		n.status = n.share()
 	}
 	n.old = n.elected
+	if last := n.last.Load(); last > now {
+		turn = last - n.shared.start.Load()
+	}
+	n.turn = turn
 	n.settle()
 	n.mu.Unlock()
 }

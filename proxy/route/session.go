@@ -31,7 +31,11 @@ func cookieValue(lines []string, name string) string {
 		return ""
 	}
 	for _, line := range lines {
-		if _, start, end := findCookie(line, name); end > start {
+		from := strings.IndexByte(line, name[0])
+		if from < 0 {
+			continue
+		}
+		if _, start, end := findCookie(line, name, from); end > start {
 			v := line[start:end]
 			if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
 				v = v[1 : len(v)-1]
@@ -44,18 +48,22 @@ func cookieValue(lines []string, name string) string {
 
 // findCookie looks for a name at the start or after ";", "," or blank, followed by
 // "=" and a value that ends at ";" or ",". It returns where name and value begin
-// and where the value ends; start = end if there is none.
-func findCookie(line, name string) (at, start, end int) {
-	for from := 0; ; {
-		i := strings.Index(line[from:], name)
-		if i < 0 {
-			return 0, 0, 0
+// and where the value ends; start = end if there is none. What is before from is
+// known to have none.
+func findCookie(line, name string, from int) (at, start, end int) {
+	for at = from; ; at = from {
+		if at >= len(line) || line[at] != name[0] {
+			i := strings.IndexByte(line[from:], name[0])
+			if i < 0 {
+				return 0, 0, 0
+			}
+			at = from + i
 		}
-		at = from + i
-		from = at + len(name)
-		if at > 0 && !separates(line[at-1]) {
+		from = at + 1
+		if at > 0 && !separates(line[at-1]) || !strings.HasPrefix(line[at:], name) {
 			continue
 		}
+		from = at + len(name)
 		start = skipBlanks(line, from)
 		if start >= len(line) || line[start] != '=' {
 			continue
@@ -132,7 +140,7 @@ func StripSession(p *Path, cookies []string, names *Policy) (target string, line
 	}
 	for _, line := range cookies {
 		for names.Cookie != "" {
-			at, start, end := findCookie(line, names.Cookie)
+			at, start, end := findCookie(line, names.Cookie, 0)
 			if end == start {
 				break
 			}

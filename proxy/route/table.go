@@ -26,13 +26,24 @@ type Table struct {
 	depths  [fsm.MaxContext]int32 // how many of the paths have so many slashes, less one
 	deepest int                   // slashes of the deepest
 	nodes   trie[*worker]         // by route; removed ones until they are forgotten
-	aliases trie[int]             // how many vhosts have this name
+	aliases counts                // how many vhosts have this name
+	sets    counts                // how many vhosts have these names
 	recent  *aliases              // made last
 
 	balancers []*Balancer // in order of creation
 	rules     []rule
+	useAlias  useAlias
 	shared    *shared
 }
+
+// useAlias is shared.use_alias (interface.md §1).
+type useAlias uint8
+
+const (
+	auto useAlias = iota
+	always
+	never
+)
 
 // worker is what the table holds of one node.
 type worker struct {
@@ -103,19 +114,13 @@ func (t *Table) SetSuspect(n *Node, on bool) (changed bool) {
 	return changed
 }
 
-// Recalculate closes an interval of the election formula. The data plane calls it
-// each Settings.Recalculation milliseconds, jittered.
-func (t *Table) Recalculate() {
-	t.nodes.each(func(_ string, w *worker) { w.node.recalculate() })
-}
-
 // meanWithout is the mean value of the usable nodes of n's balancer, without n.
 func (t *Table) meanWithout(n *Node) uint64 {
 	var sum, count uint64
 	balancer := n.balancer.Load()
 	t.nodes.each(func(_ string, w *worker) {
 		if o := w.node; o != n && o.class() == up && o.balancer.Load() == balancer {
-			sum += o.value()
+			sum += o.value.Load()
 			count++
 		}
 	})
@@ -128,24 +133,23 @@ func (t *Table) meanWithout(n *Node) uint64 {
 // search says which contexts count for a request, before any is looked at.
 type search struct {
 	host     string
-	byHost   bool // only those of vhosts that have host as an alias
-	balancer string
-	fixed    bool // only those of balancer
+	byHost   bool   // only those of vhosts that have host as an alias
+	balancer string // only those of this balancer; "": of any
 }
 
 // find returns the group of the longest context that matches, nil if none does,
-// and notes in s which of its parts count. It applies use_alias (interface.md §1)
-// and a rule's balancer.
+// and notes in s which of its parts count. It applies use_alias and a rule's
+// balancer.
 func (t *Table) find(s *search, host, path string, r *rule) *group {
 	s.host = host
-	if r != nil && r.balancer != "" {
-		s.balancer, s.fixed = r.balancer, true
+	if r != nil {
+		s.balancer = r.balancer
 	}
 	g := t.longest(path, s)
-	if t.settings.UseAlias == "false" || g != nil && g.named(host) {
+	if t.useAlias == never || t.useAlias == auto && t.sets.size <= 1 || g != nil && g.named(host) {
 		return g // with or without regard to aliases, it is the same
 	}
-	s.byHost = t.settings.UseAlias == "true"
+	s.byHost = t.useAlias == always
 	if !s.byHost {
 		_, s.byHost = t.aliases.get(host)
 	}
@@ -166,11 +170,11 @@ func (g *group) named(host string) bool {
 }
 
 func (s *search) admits(p *part) bool {
-	return (!s.byHost || p.aliases.has(s.host)) && (!s.fixed || p.balancer.Name == s.balancer)
+	return (!s.byHost || p.aliases.has(s.host)) && (s.balancer == "" || p.balancer.Name == s.balancer)
 }
 
 func (s *search) any(g *group) bool {
-	if !s.byHost && !s.fixed {
+	if !s.byHost && s.balancer == "" {
 		return true
 	}
 	for i := range g.parts {

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"testing"
@@ -135,7 +136,7 @@ func TestTrie(t *testing.T) {
 				want[k] = v
 			}
 			for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-				key := strconv.Itoa(rapid.IntRange(0, 120).Draw(rt, "key"))
+				key := strings.Repeat("x", rapid.IntRange(0, 2).Draw(rt, "long")*13) + strconv.Itoa(rapid.IntRange(0, 120).Draw(rt, "key"))
 				if rapid.IntRange(0, 2).Draw(rt, "remove") == 0 {
 					now.trie.remove(e, key)
 					delete(want, key)
@@ -166,30 +167,38 @@ func TestTrie(t *testing.T) {
 	})
 }
 
-// Keys whose hashes agree in all bits share a list at the bottom.
+// Keys whose hashes agree in all bits share a slot.
 func TestTrieCollisions(t *testing.T) {
-	e := new(edit)
-	var b *branch[int]
-	const bottom = lastShift + fanBits
-	for i, key := range []string{"a", "b", "c"} {
-		b, _ = b.put(e, bottom, 7, slot[int]{key: key, val: i})
+	end := string(binary.LittleEndian.AppendUint64(nil, seeds[1])) // makes one factor 0
+	key := func(name string) string { return "twin" + name + end }
+	if hashOf(key("a")) != hashOf(key("b")) {
+		t.Fatal("these were meant to collide")
 	}
-	if _, grew := b.put(e, bottom, 7, slot[int]{key: "b", val: 9}); grew {
-		t.Error("b is there twice")
+	before, e := trie[int]{}, new(edit)
+	before.put(e, "a", 1)
+	before.put(e, key("a"), 0)
+	before.put(e, key("b"), 1)
+	now, e := before, new(edit)
+	now.put(e, key("c"), 2)
+	now.put(e, key("b"), 9)
+	sum := func(x *trie[int]) (sum int) {
+		x.each(func(_ string, v int) { sum += v })
+		return sum
 	}
-	sum := 0
-	b.each(func(_ string, v int) { sum += v })
-	if sum != 0+9+2 {
-		t.Errorf("sum of values %d, want 11", sum)
+	if now.size != 4 || sum(&now) != 1+0+9+2 {
+		t.Errorf("size %d, sum of values %d", now.size, sum(&now))
 	}
-	for _, key := range []string{"a", "x", "c", "b"} {
-		var gone bool
-		if b, gone = b.remove(e, bottom, 7, key); gone == (key == "x") {
-			t.Errorf("remove %s: %t", key, gone)
+	for _, name := range []string{"a", "x", "c", "b"} {
+		_, there := now.get(key(name))
+		if now.remove(e, key(name)); there == (name == "x") {
+			t.Errorf("%s: there %t", name, there)
+		}
+		if _, ok := now.get(key(name)); ok {
+			t.Errorf("%s is still there", name)
 		}
 	}
-	if b != nil {
-		t.Error("something is left")
+	if now.size != 1 || sum(&now) != 1 || before.size != 3 || sum(&before) != 2 {
+		t.Errorf("left %d, before %d", now.size, before.size)
 	}
 }
 

@@ -1,193 +1,207 @@
 package route
 
 import (
-	"hash/maphash"
+	"encoding/binary"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 )
 
 // trie is a persistent map from strings: a hash array mapped trie. put and
-// remove leave the old version untouched, except for the nodes that the same
+// remove leave the old version untouched, except for the slots that the same
 // edit has made: those no reader has seen yet.
 //
 // A Go map cannot be copied in microseconds, and a radix tree over the bytes of
 // a path takes two to three times as long to read.
 type trie[V any] struct {
-	root *branch[V]
+	root slot[V] // always a branch
 	size int
 }
 
 // edit marks what one update has made and may still change.
 type edit struct{ _ byte }
 
-// seed is drawn once, so that nobody can choose names that collide.
-var seed = maphash.MakeSeed()
+// slot is a branch, or a key with its value. With a pointer as its value it fills
+// a cache line, so a level costs one.
+type slot[V any] struct {
+	used  uint64    // of a branch: which of its 64 places are taken; 0: a key
+	slots []slot[V] // of a branch: those; of a key: others of the same hash
+	owner *edit     // of slots
+	key   string
+	val   V
+}
 
 const (
 	fanBits = 6
 	fanMask = 1<<fanBits - 1
-	// Below this shift the hash is used up: a branch there is a plain list of
-	// the keys that share all 64 bits.
-	lastShift = 60
 )
 
-func hashOf(key string) uint64 { return maphash.String(seed, key) }
-
-type branch[V any] struct {
-	used  uint64 // which of the 64 places are taken; 0 in a plain list
-	slots []slot[V]
-	owner *edit
-}
-
-// slot is a branch, or a key with its value.
-// With a pointer as its value two of them fill a cache line.
-type slot[V any] struct {
-	sub *branch[V]
-	key string
-	val V
-}
-
 func (t *trie[V]) get(key string) (val V, ok bool) {
-	b := t.root
-	if b == nil {
-		return val, false
-	}
-	hash := hashOf(key)
-	for shift := 0; shift <= lastShift; shift += fanBits {
-		bit := uint64(1) << (hash >> shift & fanMask)
-		if b.used&bit == 0 {
+	s := &t.root
+	for hash := hashOf(key); ; hash >>= fanBits {
+		bit := uint64(1) << (hash & fanMask)
+		if s.used&bit == 0 {
 			return val, false
 		}
-		s := &b.slots[bits.OnesCount64(b.used&(bit-1))]
-		if s.sub == nil {
-			if s.key == key {
-				return s.val, true
-			}
-			return val, false
+		if s = &s.slots[bits.OnesCount64(s.used&(bit-1))]; s.used == 0 {
+			break
 		}
-		b = s.sub
 	}
-	for i := range b.slots {
-		if b.slots[i].key == key {
-			return b.slots[i].val, true
+	if s.key == key {
+		return s.val, true
+	}
+	for i := range s.slots {
+		if s.slots[i].key == key {
+			return s.slots[i].val, true
 		}
 	}
 	return val, false
 }
 
 func (t *trie[V]) put(e *edit, key string, val V) {
-	var grew bool
-	t.root, grew = t.root.put(e, 0, hashOf(key), slot[V]{key: key, val: val})
-	if grew {
+	if t.root.put(e, 0, hashOf(key), key, val) {
 		t.size++
 	}
 }
 
 func (t *trie[V]) remove(e *edit, key string) {
-	if t.root == nil {
-		return
-	}
-	var gone bool
-	t.root, gone = t.root.remove(e, 0, hashOf(key), key)
-	if gone {
+	if _, ok := t.get(key); ok {
+		t.root.remove(e, 0, hashOf(key), key)
 		t.size--
 	}
 }
 
 func (t *trie[V]) each(f func(key string, val V)) { t.root.each(f) }
 
-// own returns b itself if this edit has made it, else a copy.
-func (b *branch[V]) own(e *edit) *branch[V] {
-	if b.owner == e {
-		return b
-	}
-	return &branch[V]{used: b.used, slots: slices.Clone(b.slots), owner: e}
+// place returns which place of a branch a hash has, as a bit and as an index.
+func (s *slot[V]) place(shift int, hash uint64) (bit uint64, i int) {
+	bit = 1 << (hash >> shift & fanMask)
+	return bit, bits.OnesCount64(s.used & (bit - 1))
 }
 
-func (b *branch[V]) put(e *edit, shift int, hash uint64, s slot[V]) (_ *branch[V], grew bool) {
-	if b == nil {
-		b = &branch[V]{owner: e}
+// own makes slots this edit's, with room for one more.
+func (s *slot[V]) own(e *edit) {
+	if s.owner != e {
+		s.slots, s.owner = roomy(s.slots), e
 	}
-	b = b.own(e)
-	if shift > lastShift {
-		for i := range b.slots {
-			if b.slots[i].key == s.key {
-				b.slots[i] = s
-				return b, false
-			}
-		}
-		b.slots = append(b.slots, s)
-		return b, true
+}
+
+// put is for branches, as remove is.
+func (s *slot[V]) put(e *edit, shift int, hash uint64, key string, val V) (grew bool) {
+	s.own(e)
+	bit, i := s.place(shift, hash)
+	if s.used&bit == 0 {
+		s.used |= bit
+		s.slots = slices.Insert(s.slots, i, slot[V]{key: key, val: val})
+		return true
 	}
-	bit := uint64(1) << (hash >> shift & fanMask)
-	i := bits.OnesCount64(b.used & (bit - 1))
-	if b.used&bit == 0 {
-		b.used |= bit
-		b.slots = slices.Insert(b.slots, i, s)
-		return b, true
-	}
-	at := &b.slots[i]
+	at := &s.slots[i]
 	switch {
-	case at.sub != nil:
-		at.sub, grew = at.sub.put(e, shift+fanBits, hash, s)
-		return b, grew
-	case at.key == s.key:
-		*at = s
-		return b, false
+	case at.used != 0:
+		return at.put(e, shift+fanBits, hash, key, val)
+	case at.key == key:
+		at.val = val
+		return false
+	case hashOf(at.key) == hash:
+		return at.putTwin(e, key, val)
 	}
 	// Two keys in one place: both move one level down.
-	sub, _ := (*branch[V])(nil).put(e, shift+fanBits, hashOf(at.key), *at)
-	sub, _ = sub.put(e, shift+fanBits, hash, s)
-	*at = slot[V]{sub: sub}
-	return b, true
+	was := *at
+	*at = slot[V]{slots: []slot[V]{was}, owner: e}
+	at.used, _ = at.place(shift+fanBits, hashOf(was.key))
+	return at.put(e, shift+fanBits, hash, key, val)
 }
 
-func (b *branch[V]) remove(e *edit, shift int, hash uint64, key string) (_ *branch[V], gone bool) {
-	i := 0
-	bit := uint64(0)
-	if shift > lastShift {
-		i = slices.IndexFunc(b.slots, func(s slot[V]) bool { return s.key == key })
-		if i < 0 {
-			return b, false
-		}
-	} else {
-		bit = 1 << (hash >> shift & fanMask)
-		if b.used&bit == 0 {
-			return b, false
-		}
-		i = bits.OnesCount64(b.used & (bit - 1))
-		if at := &b.slots[i]; at.sub != nil {
-			sub, gone := at.sub.remove(e, shift+fanBits, hash, key)
-			if !gone {
-				return b, false
-			}
-			if sub != nil {
-				b = b.own(e)
-				b.slots[i].sub = sub
-				return b, true
-			}
-		} else if at.key != key {
-			return b, false
+// putTwin is put among keys of the same hash.
+func (s *slot[V]) putTwin(e *edit, key string, val V) (grew bool) {
+	s.own(e)
+	for i := range s.slots {
+		if s.slots[i].key == key {
+			s.slots[i].val = val
+			return false
 		}
 	}
-	if len(b.slots) == 1 {
-		return nil, true
-	}
-	b = b.own(e)
-	b.used &^= bit
-	b.slots = slices.Delete(b.slots, i, i+1)
-	return b, true
+	s.slots = append(s.slots, slot[V]{key: key, val: val})
+	return true
 }
 
-func (b *branch[V]) each(f func(key string, val V)) {
-	if b == nil {
+// remove is for a key that is there.
+func (s *slot[V]) remove(e *edit, shift int, hash uint64, key string) {
+	s.own(e)
+	bit, i := s.place(shift, hash)
+	switch at := &s.slots[i]; {
+	case at.used != 0:
+		if at.remove(e, shift+fanBits, hash, key); at.used != 0 {
+			return
+		}
+	case len(at.slots) > 0:
+		at.removeTwin(e, key)
 		return
 	}
-	for i := range b.slots {
-		if s := &b.slots[i]; s.sub != nil {
-			s.sub.each(f)
-		} else {
-			f(s.key, s.val)
+	s.used &^= bit
+	s.slots = slices.Delete(s.slots, i, i+1)
+}
+
+// removeTwin is remove among keys of the same hash.
+func (s *slot[V]) removeTwin(e *edit, key string) {
+	s.own(e)
+	i := 0
+	if s.key == key {
+		s.key, s.val = s.slots[0].key, s.slots[0].val
+	} else {
+		i = slices.IndexFunc(s.slots, func(x slot[V]) bool { return x.key == key })
+	}
+	s.slots = slices.Delete(s.slots, i, i+1)
+}
+
+func (s *slot[V]) each(f func(key string, val V)) {
+	for i := range s.slots {
+		x := &s.slots[i]
+		if x.used == 0 {
+			f(x.key, x.val)
 		}
+		x.each(f)
+	}
+}
+
+// seeds are drawn once, so that nobody can choose names that collide.
+var seeds = [2]uint64{rand.Uint64(), rand.Uint64()}
+
+// hashOf is for short keys: a third of what maphash takes for a context.
+func hashOf(key string) uint64 {
+	h := seeds[0] ^ uint64(len(key))
+	for ; len(key) > 16; key = key[16:] {
+		h = fold(h^eight(key), seeds[1]^eight(key[8:]))
+	}
+	var a, b uint64 // all bytes of the rest, some of them twice
+	switch n := len(key); {
+	case n >= 8:
+		a, b = eight(key), eight(key[n-8:])
+	case n >= 4:
+		a, b = four(key), four(key[n-4:])
+	case n > 0:
+		a = uint64(key[0]) | uint64(key[n/2])<<8 | uint64(key[n-1])<<16
+	}
+	return fold(h^a, seeds[1]^b)
+}
+
+// eight and four read the first bytes of s as a number.
+func eight(s string) uint64 { return binary.LittleEndian.Uint64([]byte(s[:8])) }
+func four(s string) uint64  { return uint64(binary.LittleEndian.Uint32([]byte(s[:4]))) }
+
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// counts is a trie of how often something is there.
+type counts struct{ trie[int] }
+
+func (c *counts) add(e *edit, key string, d int) {
+	n, _ := c.get(key)
+	if n += d; n > 0 {
+		c.put(e, key, n)
+	} else {
+		c.remove(e, key)
 	}
 }
