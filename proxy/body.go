@@ -43,12 +43,13 @@ type body struct {
 	total      int64 // bytes that came
 	whole      bool  // the last byte came, trailers too
 	taken      bool  // somebody has read from it: it cannot be sent again
+	cut        bool  // it was not sent on to its end
 	began      time.Time
 	chunks     http1.Chunked
 }
 
 func (b *body) reset() {
-	b.present, b.chunked, b.coded, b.whole, b.taken = false, false, false, false, false
+	b.present, b.chunked, b.coded, b.whole, b.taken, b.cut = false, false, false, false, false, false
 	b.start, b.end, b.raw, b.left, b.total = 0, 0, 0, 0, 0
 	b.began = time.Time{}
 	b.chunks.Fields, b.chunks.Trailers = b.chunks.Fields[:0], b.chunks.Trailers[:0]
@@ -286,7 +287,8 @@ func (x *exchange) stopPump() bool {
 	m.conn.Resume() // it may have been sent to its end all the same
 	m.conn = nil
 	x.down.resume()
-	return m.fault == nil && m.failed == nil
+	x.body.cut = m.fault != nil || m.failed != nil
+	return !x.body.cut
 }
 
 // pumping says whether the pump is the one to notice that the client leaves: it reads

@@ -177,7 +177,8 @@ func (x *exchange) release(reusable bool, keepAlive int) {
 	case reusable:
 		from.Put(c, keepAlive)
 	default:
-		from.Drop(c, false)
+		// Behind a body that the worker does not take it would not see an end.
+		from.Drop(c, x.body.cut)
 	}
 }
 
@@ -236,7 +237,7 @@ func (w *waiting) await() (*failure, again) {
 		}
 	}
 	x.upN = n
-	return w.answer(expecting)
+	return w.answer(expecting, err != nil)
 }
 
 // written sorts what WriteRead says. over: there will be no answer.
@@ -288,10 +289,16 @@ func (x *exchange) arm(c *upConn, now, deadline time.Time) {
 	}
 }
 
-// answer reads until the head of a final answer is there.
-func (w *waiting) answer(expecting bool) (*failure, again) {
+// answer reads until the head of a final answer is there. silent: the first slice of
+// the wait is over.
+func (w *waiting) answer(expecting, silent bool) (*failure, again) {
 	x, c := w.x, w.c
 	since := w.began // of the last progress
+	if silent {
+		if err := w.slice(&since, &expecting); err != nil {
+			return w.unanswered(err), againNot
+		}
+	}
 	for told := 0; ; {
 		x.resp.Reset()
 		x.resp.Head = x.method == "HEAD"
