@@ -1,0 +1,24 @@
+//go:build check
+
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestCheckSlowClients(t *testing.T) {
+	slowClients(t, 2000, rounds{least: 5, most: 15, limit: 1.5, slack: time.Millisecond}, time.Second)
+}
+
+func TestCheckSickWorker(t *testing.T) {
+	for _, kind := range []sickness{slowAnswers, silence} {
+		t.Run(string(kind), func(t *testing.T) {
+			sickWorker(t, kind, 5*time.Second, 2*time.Second, rounds{least: 3, most: 5, limit: 1.5, slack: time.Millisecond})
+		})
+	}
+}
+
+func TestCheckBlackHole(t *testing.T) {
+	blackHole(t, 3*time.Second, 15*time.Second)
+}
