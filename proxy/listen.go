@@ -244,7 +244,6 @@ func (l *listener) Close() error {
 func (l *listener) part(c *wire.Conn, linger bool) {
 	p := l.p
 	if !linger || p.isCut() {
-		c.CloseWrite()
 		return
 	}
 	limit := int64(p.tuning.Load().Limits.Connections)

@@ -49,6 +49,7 @@ func (p *Proxy) tunnel(x *exchange, c *upConn, head int) {
 	out = append(append(out, x.resp.Upgrade.Of(x.up)...), "\r\n\r\n"...)
 	x.out = append(out, x.up[head:x.upN]...)
 	x.sent += int64(x.upN - head)
+	client.TCP().SetKeepAlive(true) // else a client that vanished would keep it for ever
 	p.stats.upgraded.Add(1)
 	defer p.stats.upgraded.Add(-1)
 	if _, err := client.Write(x.out); err != nil {
