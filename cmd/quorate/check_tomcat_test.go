@@ -1,4 +1,4 @@
-//go:build check
+//go:build check || soak
 
 package main
 
@@ -252,7 +252,7 @@ type tomcat struct {
 	ended chan error
 }
 
-func startTomcat(t *testing.T, classes, route string, mcmp []string) *tomcat {
+func startTomcat(t *testing.T, classes, route string, mcmp []string, more ...string) *tomcat {
 	t.Helper()
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
@@ -262,8 +262,8 @@ func startTomcat(t *testing.T, classes, route string, mcmp []string) *tomcat {
 	}
 	defer stderr.Close()
 	w := &tomcat{t: t, route: route, lines: make(chan string, 16), ended: make(chan error, 1)}
-	w.cmd = exec.Command("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.io.tmpdir="+dir,
-		"-cp", classes, "quorate.Worker", route, "0", "1000", strings.Join(mcmp, ","), "/shop,/api")
+	w.cmd = exec.Command("java", append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.io.tmpdir=" + dir,
+		"-cp", classes, "quorate.Worker", route, "0", "1000", strings.Join(mcmp, ","), "/shop,/api"}, more...)...)
 	w.cmd.Stderr = stderr
 	w.cmd.SysProcAttr = childAttributes()
 	out, err := w.cmd.StdoutPipe()

@@ -30,6 +30,9 @@ type origin struct {
 	silent atomic.Bool  // it answers nothing any more, the replica's probes neither
 	hole   hole
 	group  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
 }
 
 // origin serves, and is registered with every replica that runs. It tells its load
@@ -46,7 +49,7 @@ func (c *trio) origin(name string, h http.Handler, contexts ...string) *origin {
 }
 
 func serveOrigin(t testing.TB, name string, l net.Listener, h http.Handler) *origin {
-	o := &origin{name: name, port: l.Addr().(*net.TCPAddr).Port}
+	o := &origin{name: name, port: l.Addr().(*net.TCPAddr).Port, conns: map[net.Conn]bool{}}
 	o.hole = hole{Listener: l, fell: make(chan struct{}), over: make(chan struct{})}
 	o.server = &http.Server{
 		DisableGeneralOptionsHandler: true,
@@ -60,16 +63,33 @@ func serveOrigin(t testing.TB, name string, l net.Listener, h http.Handler) *ori
 				h.ServeHTTP(w, r)
 			}
 		}),
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateNew {
-				o.made.Add(1)
-			}
-		},
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ConnState: o.track,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	o.group.Go(func() { o.server.Serve(&o.hole) })
 	t.Cleanup(o.stop)
 	return o
+}
+
+func (o *origin) track(c net.Conn, s http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch s {
+	case http.StateNew:
+		o.made.Add(1)
+		o.conns[c] = true
+	case http.StateClosed:
+		delete(o.conns, c)
+	}
+}
+
+// reset lets its connections end with a reset.
+func (o *origin) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c := range o.conns {
+		c.(*net.TCPConn).SetLinger(0)
+	}
 }
 
 // stop closes everything at once. Twice is once.

@@ -22,3 +22,5 @@ func TestCheckSickWorker(t *testing.T) {
 func TestCheckBlackHole(t *testing.T) {
 	blackHole(t, 3*time.Second, 15*time.Second)
 }
+
+func TestCheckShortKeepAlive(t *testing.T) { shortKeepAlive(t, 40*time.Second) }

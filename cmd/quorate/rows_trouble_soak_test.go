@@ -22,3 +22,5 @@ func TestSoakSickWorker(t *testing.T) {
 func TestSoakBlackHole(t *testing.T) {
 	blackHole(t, 3*time.Second, time.Minute)
 }
+
+func TestSoakShortKeepAlive(t *testing.T) { shortKeepAlive(t, 10*time.Minute) }

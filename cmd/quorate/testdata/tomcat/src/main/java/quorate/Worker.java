@@ -5,9 +5,11 @@ import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 
 import jakarta.servlet.http.HttpServlet;
@@ -23,7 +25,7 @@ import org.jboss.modcluster.config.impl.ModClusterConfig;
 import org.jboss.modcluster.load.impl.SimpleLoadBalanceFactorProvider;
 
 /**
- * One Tomcat worker. Arguments: ROUTE PORT PERIOD_MS PROXY,PROXY,… CONTEXT,CONTEXT,…
+ * One Tomcat worker. Arguments: ROUTE PORT PERIOD_MS PROXY,PROXY,… CONTEXT,CONTEXT,… [KEEP_ALIVE_MS]
  * It prints "listening PORT" once, then obeys lines on stdin: "undeploy /shop",
  * "deploy /shop", "load 50", "stop". The answer to each is "done LINE".
  */
@@ -37,6 +39,9 @@ public final class Worker {
         Connector connector = new Connector("HTTP/1.1");
         connector.setPort(Integer.parseInt(args[1]));
         connector.setProperty("address", "127.0.0.1");
+        if (args.length > 5) {
+            connector.setProperty("keepAliveTimeout", args[5]);
+        }
         tomcat.setConnector(connector);
         tomcat.getEngine().setJvmRoute(route);
         tomcat.getHost();
@@ -112,9 +117,10 @@ public final class Worker {
         context.addServletMappingDecoded("/*", "app");
     }
 
-    /** Answers with what it saw: session, slow, drip, echo, headers. */
+    /** Answers with what it saw: session, slow, drip, echo, once, headers. */
     private static final class App extends HttpServlet {
         private final String route;
+        private final ConcurrentHashMap<String, Integer> arrived = new ConcurrentHashMap<>();
 
         App(String route) {
             this.route = route;
@@ -150,6 +156,12 @@ public final class Worker {
             } else if (path.startsWith("/echo")) {
                 long length = request.getInputStream().transferTo(java.io.OutputStream.nullOutputStream());
                 response.getWriter().println("bytes " + length);
+            } else if (path.startsWith("/once")) {
+                String body = new String(request.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+                String id = request.getHeader("X-Id");
+                response.getWriter().print(id + " " + arrived.merge(id, 1, Integer::sum) + " " + body);
+            } else if (path.startsWith("/sum")) {
+                response.getWriter().print(arrived.size() + " " + arrived.values().stream().mapToInt(Integer::intValue).sum());
             } else {
                 response.getWriter().printf("uri %s%nremote %s%nproto %s%nhost %s%n", request.getRequestURI(),
                         request.getHeader("X-Forwarded-For"), request.getHeader("X-Forwarded-Proto"), request.getHeader("Host"));
