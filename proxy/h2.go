@@ -37,6 +37,7 @@ func isPreface(b []byte) bool {
 const (
 	streamWindow     = 64 << 10
 	connectionWindow = 256 << 10
+	frameSize        = 16 << 10 // package http has room for a whole frame
 )
 
 // h2Server serves the HTTP/2 connections of one listener. Package http takes its
@@ -75,6 +76,7 @@ func (s *h2Server) server(t *Tuning) *http.Server {
 		Protocols:                    new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          streams,
+			MaxReadFrameSize:              frameSize,
 			MaxReceiveBufferPerStream:     streamWindow,
 			MaxReceiveBufferPerConnection: connectionWindow,
 		},

@@ -35,6 +35,7 @@ func TestHTTP2Settings(t *testing.T) {
 	for id, want := range map[http2.SettingID]uint32{
 		http2.SettingInitialWindowSize:    64 << 10,
 		http2.SettingMaxConcurrentStreams: 20,
+		http2.SettingMaxFrameSize:         16 << 10,
 	} {
 		if !slices.Contains(p.windows, http2.Setting{ID: id, Val: want}) {
 			t.Errorf("no %v of %d in %v", id, want, p.windows)
