@@ -136,7 +136,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	lines := 0
 	x.out, lines = p.appendRequest(x, x.out[:0], d, u, c)
 	if limit := x.t.Limits.Headers; limit > 0 && lines > limit {
-		x.release(true, -1)
+		x.release(c.Exchanges > 0, -1) // a fresh one has not carried anything: it would count
 		return x.fails(failure{kind: failedLimit, err: errManyFields}), againNot
 	}
 	w := waiting{p: p, x: x, t: t, u: u, c: c}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -249,7 +250,8 @@ type shrink struct {
 const (
 	shrinkClients = 500 // below them it is not worth it
 	shrinkSeconds = 30
-	shrinkRounds  = 3 // from 16 KiB to 2
+	shrinkRounds  = 3    // from 16 KiB to 2
+	shrinkIdle    = 3000 // requests in that time: few
 )
 
 // look is called once a second.
@@ -258,12 +260,19 @@ func (s *shrink) look(p *Proxy) {
 		return
 	}
 	s.seconds = 0
-	if n := p.Stats().Requests; n != s.answered {
+	n := p.Stats().Requests
+	busy := n-s.answered > shrinkIdle
+	if n != s.answered {
 		s.answered, s.left = n, shrinkRounds
 	}
-	if s.left > 0 && p.clients.Load() >= shrinkClients {
-		s.left--
+	if s.left == 0 || p.clients.Load() < shrinkClients {
+		return
+	}
+	s.left--
+	if busy {
 		runtime.GC()
+	} else {
+		debug.FreeOSMemory() // and what the last burst needed goes back
 	}
 }
 
