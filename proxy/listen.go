@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -115,6 +116,12 @@ func (l *listener) take(tcp *net.TCPConn) {
 	c := &client{l: l, conn: conn, t: t}
 	limit := int64(t.Limits.Connections)
 	switch {
+	case conn.Scarce():
+		p.stats.acceptFailures.Add(1)
+		p.complain(errScarce)
+		conn.Close()
+		l.leave(nil)
+		return
 	case limit > 0 && open > limit+limit/10+1:
 		p.stats.own(ownLimit)
 		conn.Close()
@@ -213,6 +220,9 @@ func (l *listener) accept() (*net.TCPConn, error) {
 		}
 	}
 }
+
+// errScarce: users do not get the last descriptors.
+var errScarce = fmt.Errorf("%w: the last are not for users", syscall.EMFILE)
 
 // complain tells of accept's trouble, once a minute.
 func (p *Proxy) complain(err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -130,6 +131,10 @@ func (p *Pool) connectOne(ctx context.Context, to netip.AddrPort, n int) (*wire.
 	if err != nil {
 		tcp.Close()
 		return nil, err
+	}
+	if c.Scarce() {
+		c.Close()
+		return nil, fmt.Errorf("dial %s: %w: the last are not for users", to, syscall.EMFILE)
 	}
 	return c, nil
 }
