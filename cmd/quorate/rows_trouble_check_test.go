@@ -24,3 +24,5 @@ func TestCheckBlackHole(t *testing.T) {
 }
 
 func TestCheckShortKeepAlive(t *testing.T) { shortKeepAlive(t, 40*time.Second) }
+
+func TestCheckManyHellos(t *testing.T) { manyHellos(t, 10_000) }

@@ -24,3 +24,5 @@ func TestSoakBlackHole(t *testing.T) {
 }
 
 func TestSoakShortKeepAlive(t *testing.T) { shortKeepAlive(t, 10*time.Minute) }
+
+func TestSoakManyHellos(t *testing.T) { manyHellos(t, 10_000) }
