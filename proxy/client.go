@@ -138,8 +138,9 @@ func (c *client) answer() bool {
 		return c.end(x, false)
 	}
 	if x.closing {
-		// Who did not say itself that this was all may be sending more.
-		x.lingering = x.lingering || !x.req.Close && !x.h1.old
+		// Who did not say itself that this was all may be sending more, and so is
+		// who has.
+		x.lingering = x.lingering || !x.req.Close && !x.h1.old || x.n > x.body.raw || c.conn.Stale()
 		return c.end(x, true)
 	}
 	rest := copy(x.in, x.in[x.body.raw:x.n])
