@@ -11,8 +11,8 @@ import (
 	"github.com/quorate/quorate/proxy/wire"
 )
 
-// client is a client's connection. One goroutine serves it from accept to close;
-// while it idles this is all that is kept of it.
+// client is a client's connection. One goroutine at a time serves it from accept to
+// close; while it idles this is all that is kept of it.
 type client struct {
 	l        *listener
 	conn     *wire.Conn
@@ -20,6 +20,7 @@ type client struct {
 	t        *Tuning   // by which peer.trusted was found
 	peer     peer
 	requests int
+	dry      bool          // at the last look nothing was there, not even inside TLS
 	now      time.Time     // when the last request ended
 	idle     atomic.Bool   // nothing of a request is there: it may be closed
 	in, out  atomic.Uint64 // bytes that are accounted for
@@ -29,14 +30,40 @@ type client struct {
 	streams    atomic.Int64 // requests of HTTP/2
 }
 
-// serve answers requests until the connection ends. It waits in this frame and
-// works in callees: a goroutine that idles keeps a small stack (http-notes.md §12).
-func (c *client) serve() {
-	for c.await() {
-		if !c.answer() {
+// A connection that idles for so long gets a new goroutine to rest in. The stack of
+// the one that worked has grown to 4 KB or more, and the runtime halves a stack only
+// while less than a quarter of it is in use, which the frames that wait exceed. The
+// new one waits in 2 KB (http-notes.md §12). The time is short so that a crowd that
+// comes and then idles never has many large stacks at once: what the process has
+// had it gives back late.
+const restAfter, restBy = 200 * time.Millisecond, 400 * time.Millisecond
+
+// serve answers requests until the connection ends, and closes it; or until it rests.
+// rested: it has done so, and something has come.
+func (c *client) serve(rested bool) {
+	for ; ; rested = false {
+		begun, idles := c.await(rested)
+		if idles {
+			c.l.p.serving.Add(1)
+			go c.rest()
+			return
+		}
+		if !begun || !c.answer() {
+			c.close()
 			return
 		}
 	}
+}
+
+// rest waits for the next request as long as a connection may idle, then serves.
+func (c *client) rest() {
+	defer c.l.p.serving.Done()
+	c.arm(c.l.p.tuning.Load())
+	if c.conn.Wait() != nil {
+		c.close()
+		return
+	}
+	c.serve(true)
 }
 
 // Take and Give are wire.Buffers: a buffer is held only when there is something to
@@ -51,37 +78,36 @@ func (c *client) Take() []byte {
 // Give is the end of Take where there was nothing.
 func (c *client) Give() {
 	c.l.p.pool.Put(c.x) // as it was
-	c.x = nil
+	c.x, c.dry = nil, true
 }
 
-// await waits for the beginning of a request; false: there will be none.
-func (c *client) await() bool {
+// await waits for the beginning of a request. begun: it is there, else there will be
+// none; idles: it may yet come.
+func (c *client) await(rested bool) (begun, idles bool) {
 	if c.x != nil {
-		return true // it came behind the last one
+		return true, false // it came behind the last one
 	}
 	p := c.l.p
 	t := p.tuning.Load()
-	wait := t.Timeouts.Idle
-	if c.requests == 0 {
-		wait = t.Timeouts.Header
-	}
-	if c.surplus {
-		wait = min(wait, time.Second)
-	}
-	if wait > 0 {
-		now := c.now
-		if c.requests == 0 {
-			now = time.Now()
-		}
-		c.conn.Arm(now, wait, wait+wait/16)
+	rests := !rested && c.requests > 0 && (t.Timeouts.Idle <= 0 || t.Timeouts.Idle > restBy)
+	if rests {
+		c.conn.Arm(c.now, restAfter, restBy)
 	} else {
-		c.conn.SetReadDeadline(time.Time{})
+		c.arm(t)
 	}
 	c.idle.Store(true)
 	if p.draining.Load() && p.graceOver.Load() || p.isCut() {
-		return false
+		return false, false
 	}
+	c.dry = false
 	n, err := c.conn.ReadIdle(c)
+	for rests && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.idle.Load() {
+		if c.dry {
+			return false, true
+		}
+		c.conn.Arm(time.Now(), restAfter, restBy) // it was over before the look
+		n, err = c.conn.ReadIdle(c)
+	}
 	if !c.idle.CompareAndSwap(true, false) && n > 0 {
 		// Taken for idle, and interrupted, while a request came: it is answered.
 		c.l.mu.Lock()
@@ -93,10 +119,26 @@ func (c *client) await() bool {
 		if c.x != nil {
 			c.Give()
 		}
-		return false
+		return false, false
 	}
 	c.x.n = n
-	return true
+	return true, false
+}
+
+// arm gives the client its time to begin a request.
+func (c *client) arm(t *Tuning) {
+	wait, now := t.Timeouts.Idle, c.now
+	if c.requests == 0 {
+		wait, now = t.Timeouts.Header, time.Now()
+	}
+	if c.surplus {
+		wait = min(wait, time.Second)
+	}
+	if wait > 0 {
+		c.conn.Arm(now, wait, wait+wait/16)
+	} else {
+		c.conn.SetReadDeadline(time.Time{})
+	}
 }
 
 // answer reads one request to its end, and answers it. It returns whether the
@@ -154,7 +196,7 @@ func (c *client) answer() bool {
 	return true
 }
 
-// end gives everything back. The connection is closed by whoever called serve.
+// end gives everything back. serve closes the connection.
 func (c *client) end(x *exchange, orderly bool) bool {
 	linger := x.lingering
 	orderly = orderly && !x.broken && !x.tunnelled

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -145,6 +147,46 @@ func TestClientTimes(t *testing.T) {
 	r.do("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab").want(t, 408, "408 Request Timeout\n\nThe body came too slowly.\nRequest ")
 	if r.table.Load().Node("w1").Suspect() {
 		t.Error("a slow client made the worker suspect")
+	}
+}
+
+// A connection that rests is served again, ends when it has idled for too long, and
+// with the replica.
+func TestRest(t *testing.T) {
+	const idle = restBy + 200*time.Millisecond
+	r := run(t, func(c *Config) { c.Timeouts.Idle = idle })
+	r.register("w1", startWorker(t, named("w1")))
+	c := dial(t, r.addr)
+	ask := func() {
+		t.Helper()
+		c.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		c.read("GET").want(t, 200, "w1")
+	}
+	resting := func() bool {
+		buf := make([]byte, 1<<20)
+		return bytes.Contains(buf[:runtime.Stack(buf, true)], []byte("(*client).rest("))
+	}
+	for range 3 {
+		ask()
+		eventually(t, "it rests", resting)
+	}
+	ask()
+	began := time.Now()
+	if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+		t.Errorf("idle: %q %v", b, err)
+	}
+	if took := time.Since(began); took < idle-50*time.Millisecond {
+		t.Errorf("closed after %s, want %s", took, idle)
+	}
+	r.Tune(Tuning{Timeouts: Timeouts{Header: patience, Body: patience, Write: patience}})
+	c = dial(t, r.addr)
+	ask()
+	eventually(t, "it rests", resting)
+	if err := r.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+		t.Errorf("drained: %q %v", b, err)
 	}
 }
 

@@ -142,8 +142,14 @@ func (l *listener) take(tcp *net.TCPConn) {
 func (c *client) run() {
 	defer c.l.p.serving.Done()
 	if c.open() {
-		c.serve()
+		c.serve(false)
+	} else {
+		c.close()
 	}
+}
+
+// close is the end of a connection, unless it has been handed over.
+func (c *client) close() {
 	if c.handedOver {
 		return
 	}

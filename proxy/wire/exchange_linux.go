@@ -37,6 +37,7 @@ type task uint8
 
 const (
 	waiting  task = iota // ReadIdle
+	peeking              // Wait
 	sending              // WriteRead before its write
 	reading              // WriteRead behind it
 	dropping             // Linger
@@ -66,6 +67,13 @@ func (c *Conn) ReadIdle(b Buffers) (n int, err error) {
 	}
 	e.idle, e.n, e.err = nil, 0, nil
 	return n, bare(err)
+}
+
+// Wait waits until there is something to read, or an end, and leaves it there. It needs
+// so little stack that the smallest one is enough.
+func (c *Conn) Wait() error {
+	c.engine.what = peeking
+	return bare(c.raw.Read(c.engine.onRead))
 }
 
 // WriteRead is one exchange on an upstream connection: look, write out, wait, read into
@@ -101,6 +109,8 @@ func (c *Conn) onRead(fd uintptr) bool {
 		if e.n == 0 {
 			e.idle.Give()
 		}
+	case peeking:
+		return !quiet(fd)
 	case sending:
 		out := e.left
 		e.left = nil // from here on it is the write's

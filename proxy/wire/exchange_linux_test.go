@@ -298,6 +298,45 @@ func TestReadIdle(t *testing.T) {
 	})
 }
 
+// Wait takes nothing, sees what was there before and the end, and can be interrupted.
+func TestWait(t *testing.T) {
+	both(t, func(t *testing.T, c *Conn, p stream, _ *net.TCPConn) {
+		var l lender
+		say(t, p, "GET")
+		until(t, "bytes", func() bool { return pending(c) })
+		before := c.ReadBytes()
+		if err := c.Wait(); err != nil || c.ReadBytes() != before {
+			t.Fatalf("%v, %d bytes read", err, c.ReadBytes()-before)
+		}
+		if n, err := c.ReadIdle(&l); err != nil || string(l.b[:n]) != "GET" {
+			t.Fatalf("got %q, %v", l.b[:n], err)
+		}
+		l.Give()
+		got := make(chan error, 1)
+		wait := func() { go func() { got <- c.Wait() }() }
+		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		wait()
+		if err := <-got; err != os.ErrDeadlineExceeded {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Time{})
+		wait()
+		c.Interrupt()
+		if err := <-got; err != os.ErrDeadlineExceeded {
+			t.Fatal(err)
+		}
+		c.Resume()
+		wait()
+		p.Close()
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.ReadIdle(&l); n != 0 || err != io.EOF {
+			t.Fatalf("got %d, %v", n, err)
+		}
+	})
+}
+
 // Half a record wakes the reader, which must not sit on a buffer until the rest comes.
 func TestReadIdlePartRecord(t *testing.T) {
 	c, p := secure(t, tls.VersionTLS13)

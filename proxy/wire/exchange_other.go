@@ -26,6 +26,9 @@ func (c *Conn) ReadIdle(b Buffers) (int, error) {
 	return n, err
 }
 
+// Wait leaves the waiting to ReadIdle.
+func (c *Conn) Wait() error { return nil }
+
 // WriteRead writes out, waits, and reads into in.
 func (c *Conn) WriteRead(out, in []byte) (wrote, n int, err error) {
 	if wrote, err = c.Write(out); err == nil {
