@@ -26,3 +26,5 @@ func TestCheckBlackHole(t *testing.T) {
 func TestCheckShortKeepAlive(t *testing.T) { shortKeepAlive(t, 40*time.Second) }
 
 func TestCheckManyHellos(t *testing.T) { manyHellos(t, 10_000) }
+
+func TestCheckMixedLoad(t *testing.T) { mixedLoad(t, 40*time.Second) }

@@ -26,3 +26,5 @@ func TestSoakBlackHole(t *testing.T) {
 func TestSoakShortKeepAlive(t *testing.T) { shortKeepAlive(t, 10*time.Minute) }
 
 func TestSoakManyHellos(t *testing.T) { manyHellos(t, 10_000) }
+
+func TestSoakMixedLoad(t *testing.T) { mixedLoad(t, 10*time.Minute) }
