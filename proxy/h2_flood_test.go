@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// listenSmall is a listener whose connections hold little in the kernel.
+func listenSmall(t *testing.T) net.Listener {
+	t.Helper()
+	var failed error
+	conf := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 16<<10)
+		})
+	}}
+	l, err := conf.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	return l
+}
+
+// Floods of frames end their connection, or cost no more than they bring: the memory
+// and the goroutines of this process stay where they were, and others are served.
+func TestHTTP2Floods(t *testing.T) {
+	const plenty = 32 << 20 // bytes; without a limit each flood would take more
+	var header []byte
+	for name, flood := range map[string]struct {
+		write func(fr *http2.Framer, p *h2Peer, i int) error
+		count int
+		reads bool // the client reads what comes
+		code  http2.ErrCode
+		lives bool // the connection may survive
+	}{
+		// CVE-2023-44487: each reset makes room for another request.
+		"resets": {count: 2_000, reads: true, code: http2.ErrCodeEnhanceYourCalm, write: func(fr *http2.Framer, p *h2Peer, i int) error {
+			id := uint32(2*i + 1)
+			err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndStream: true, EndHeaders: true,
+				BlockFragment: p.encode(":method: GET", ":scheme: http", ":authority: localhost", ":path: /")})
+			if err == nil {
+				err = fr.WriteRSTStream(id, http2.ErrCodeCancel)
+			}
+			return err
+		}},
+		// CVE-2023-45288: a head that never ends.
+		"continuations": {count: 5_000, reads: true, code: http2.ErrCodeProtocol, write: func(fr *http2.Framer, p *h2Peer, i int) error {
+			if i == 0 {
+				return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true,
+					BlockFragment: p.encode(":method: GET", ":scheme: http", ":authority: localhost", ":path: /")})
+			}
+			return fr.WriteContinuation(1, false, header)
+		}},
+		// Answers that the client does not take (CVE-2019-9512).
+		"pings": {count: 2_000_000, write: func(fr *http2.Framer, _ *h2Peer, _ int) error {
+			return fr.WritePing(false, [8]byte{1})
+		}},
+		// One answer is enough for many of these (CVE-2019-9515).
+		"settings": {count: 20_000, lives: true, write: func(fr *http2.Framer, _ *h2Peer, _ int) error {
+			return fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65535})
+		}},
+		// Frames that bring nothing (CVE-2019-9518).
+		"empty data": {count: 20_000, reads: true, lives: true, write: func(fr *http2.Framer, p *h2Peer, i int) error {
+			if i == 0 {
+				return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true,
+					BlockFragment: p.encode(":method: POST", ":scheme: http", ":authority: localhost", ":path: /")})
+			}
+			return fr.WriteData(1, false, nil)
+		}},
+		"window updates": {count: 20_000, reads: true, lives: true, write: func(fr *http2.Framer, _ *h2Peer, i int) error {
+			return fr.WriteWindowUpdate(0, 1)
+		}},
+		"priorities": {count: 20_000, reads: true, lives: true, write: func(fr *http2.Framer, _ *h2Peer, i int) error {
+			return fr.WritePriority(uint32(2*i+1), http2.PriorityParam{StreamDep: 0, Weight: 1})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runH2(t, func(c *Config) {
+				c.Limits.HeaderBytes = 16 << 10
+				c.Listeners[0].Listener.Close()
+				c.Listeners[0].Listener = listenSmall(t)
+			})
+			r.addr = r.listeners[0].label
+			r.register("w1", startWorker(t, func(c net.Conn, q *received) bool {
+				if q.target() == "/ok" {
+					return named("w1")(c, q)
+				}
+				io.Copy(io.Discard, q.r) // silent until the exchange ends
+				return false
+			}))
+			p := dialH2(t, r.addr, nil)
+			other := dialH2(t, r.addr, nil)
+			other.ask(1, true, "GET", "/ok")
+			other.answer(1)
+			header = append([]byte(nil), p.encode("x-a: b")...)
+			conn := p.Conn
+			if !flood.reads {
+				raw := dial(t, r.addr)
+				if tcp := raw.Conn.(*net.TCPConn); tcp.SetReadBuffer(4<<10) != nil {
+					t.Fatal("no small buffer")
+				}
+				raw.send(preface)
+				conn = raw.Conn
+			}
+			fr := http2.NewFramer(conn, nil)
+			if !flood.reads {
+				fr.WriteSettings()
+			}
+			runtime.GC()
+			var before, now runtime.MemStats
+			runtime.ReadMemStats(&before)
+			goroutines := runtime.NumGoroutine()
+			most := goroutines
+			var err error
+			i := 0
+			began := time.Now()
+			for ; i < flood.count && err == nil; i++ {
+				p.writing.Lock()
+				err = flood.write(fr, p, i)
+				p.writing.Unlock()
+				if i%1000 == 0 {
+					most = max(most, runtime.NumGoroutine())
+					runtime.ReadMemStats(&now)
+					if now.HeapInuse > before.HeapInuse+plenty {
+						t.Fatalf("%d bytes after %d frames", now.HeapInuse-before.HeapInuse, i)
+					}
+				}
+			}
+			t.Logf("%d frames in %s: %v; %d goroutines, at most %d", i, time.Since(began), err, goroutines, most)
+			if most > goroutines+5*20 { // streams at once, and what each may need
+				t.Errorf("%d goroutines, before %d", most, goroutines)
+			}
+			switch {
+			case flood.lives:
+			case !flood.reads:
+				if err == nil {
+					t.Error("the connection lives on")
+				}
+			default:
+				if away, _ := p.ended(); away == nil || away.ErrCode != flood.code {
+					t.Errorf("GOAWAY %v", away)
+				}
+			}
+			other.ask(3, true, "GET", "/ok")
+			if a := other.answer(3); a.body != "w1" {
+				t.Errorf("%+v", a)
+			}
+			conn.Close()
+			p.Close()
+			eventually(t, "nothing is left of it", func() bool {
+				return r.Stats().InFlight == 0 && r.Stats().ClientConnections == 1
+			})
+		})
+	}
+}
