@@ -65,26 +65,6 @@ func (c *cells) sum(i int) (n int64) {
 	return n
 }
 
-// Counter is one number. With negative steps it is a gauge: what is in flight.
-type Counter struct{ cells cells }
-
-// NewCounter returns a counter of so many shards, rounded up to a power of two.
-func NewCounter(shards int) *Counter { return &Counter{newCells(shards, 1)} }
-
-// Add adds n, which may be negative, in a shard: any int.
-func (c *Counter) Add(shard int, n int64) {
-	c.cells.words[(shard&c.cells.mask)*c.cells.stride].Add(n)
-}
-
-// Value is the sum over all shards.
-func (c *Counter) Value() int64 { return c.cells.sum(0) }
-
-// Metric is the value as a Prometheus metric of d; kind is prometheus.CounterValue
-// or GaugeValue. It panics when labels do not fit d.
-func (c *Counter) Metric(d *prometheus.Desc, kind prometheus.ValueType, labels ...string) prometheus.Metric {
-	return prometheus.MustNewConstMetric(d, kind, float64(c.Value()), labels...)
-}
-
 // Group is some counters that an exchange adds to together, such as those of one
 // worker: they lie side by side, so that up to 16 of them cost one line per shard.
 type Group struct{ cells cells }
@@ -100,7 +80,8 @@ func (g *Group) Add(shard, i int, n int64) { g.cells.of(shard)[i].Add(n) }
 // Value is the sum of counter i over all shards.
 func (g *Group) Value(i int) int64 { return g.cells.sum(i) }
 
-// Metric is the value of counter i as Counter's Metric is.
+// Metric is the value of counter i as a Prometheus metric of d; kind is
+// prometheus.CounterValue or GaugeValue. It panics when labels do not fit d.
 func (g *Group) Metric(i int, d *prometheus.Desc, kind prometheus.ValueType, labels ...string) prometheus.Metric {
 	return prometheus.MustNewConstMetric(d, kind, float64(g.Value(i)), labels...)
 }

@@ -31,16 +31,15 @@ func TestShards(t *testing.T) {
 // Any int is a shard, and a sum knows none of them.
 func TestAnyShard(t *testing.T) {
 	for _, shards := range []int{-1, 0, 1, 2, 3, 7, 64, 1000} {
-		c, g, h := tally.NewCounter(shards), tally.NewGroup(shards, 20), tally.NewHistogram(shards, times...)
+		g, h := tally.NewGroup(shards, 20), tally.NewHistogram(shards, times...)
 		for shard := -70; shard <= 70; shard++ {
-			c.Add(shard, 2)
-			c.Add(shard+1, -1)
-			g.Add(shard, 0, 1)
+			g.Add(shard, 0, 2)
+			g.Add(shard+1, 0, -1)
 			g.Add(shard, 19, 3)
 			h.Observe(shard, time.Second)
 		}
-		if c.Value() != 141 || g.Value(0) != 141 || g.Value(1) != 0 || g.Value(19) != 3*141 {
-			t.Errorf("%d shards: counter %d, group %d %d %d", shards, c.Value(), g.Value(0), g.Value(1), g.Value(19))
+		if g.Value(0) != 141 || g.Value(1) != 0 || g.Value(19) != 3*141 {
+			t.Errorf("%d shards: counters %d %d %d", shards, g.Value(0), g.Value(1), g.Value(19))
 		}
 		if n, sum, _ := h.Value(); n != 141 || sum != 141*time.Second {
 			t.Errorf("%d shards: histogram has %d, %v", shards, n, sum)
@@ -81,8 +80,8 @@ func TestHistogramAgainstPlain(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	c, g, h := tally.NewCounter(4), tally.NewGroup(4, 2), tally.NewHistogram(4, 0.1, 1)
-	c.Add(1, 5)
+	g, h := tally.NewGroup(4, 2), tally.NewHistogram(4, 0.1, 1)
+	g.Add(1, 0, 5)
 	g.Add(2, 1, 7)
 	h.Observe(0, 100*time.Millisecond) // a bound is in its bucket
 	h.Observe(1, 101*time.Millisecond)
@@ -90,7 +89,7 @@ func TestMetrics(t *testing.T) {
 	h.Observe(3, -time.Minute)
 	all := prometheus.NewRegistry()
 	all.MustRegister(collector(func(ch chan<- prometheus.Metric) {
-		ch <- c.Metric(prometheus.NewDesc("c_total", "C.", []string{"listener"}, nil), prometheus.CounterValue, ":80")
+		ch <- g.Metric(0, prometheus.NewDesc("c_total", "C.", []string{"listener"}, nil), prometheus.CounterValue, ":80")
 		ch <- g.Metric(1, prometheus.NewDesc("g", "G.", nil, nil), prometheus.GaugeValue)
 		ch <- h.Metric(prometheus.NewDesc("h_seconds", "H.", []string{"balancer"}, nil), "b")
 	}))
@@ -136,19 +135,19 @@ func TestBadBounds(t *testing.T) {
 // A scrape in the middle sees no bucket above the count, and nothing is lost.
 func TestTogether(t *testing.T) {
 	const writers, each = 8, 2000
-	c, h := tally.NewCounter(4), tally.NewHistogram(4, times...)
+	g, h := tally.NewGroup(4, 1), tally.NewHistogram(4, times...)
 	var all sync.WaitGroup
 	for w := range writers {
 		all.Go(func() {
 			for i := range each {
-				c.Add(w, 1)
+				g.Add(w, 0, 1)
 				h.Observe(w, time.Duration(i)*time.Millisecond)
 			}
 		})
 	}
 	seen := int64(0)
 	for seen < writers*each/2 {
-		v := c.Value()
+		v := g.Value(0)
 		if v < seen {
 			t.Fatalf("a counter went from %d back to %d", seen, v)
 		}
@@ -160,15 +159,14 @@ func TestTogether(t *testing.T) {
 	}
 	all.Wait()
 	n, sum, _ := h.Value()
-	if c.Value() != writers*each || n != writers*each || sum != writers*each*(each-1)/2*time.Millisecond {
-		t.Errorf("counter %d, histogram %d, %v", c.Value(), n, sum)
+	if g.Value(0) != writers*each || n != writers*each || sum != writers*each*(each-1)/2*time.Millisecond {
+		t.Errorf("counter %d, histogram %d, %v", g.Value(0), n, sum)
 	}
 }
 
 func TestAllocations(t *testing.T) {
-	c, g, h := tally.NewCounter(4), tally.NewGroup(4, 8), tally.NewHistogram(4, times...)
+	g, h := tally.NewGroup(4, 8), tally.NewHistogram(4, times...)
 	if n := testing.AllocsPerRun(1000, func() {
-		c.Add(1, 1)
 		g.Add(2, 3, 1)
 		h.Observe(3, time.Millisecond)
 	}); n != 0 {
