@@ -59,6 +59,12 @@ type Conn struct {
 	engine      engine
 }
 
+// Buffers lends the buffer of ReadIdle.
+type Buffers interface {
+	Take() []byte // before a read that may find something; never empty
+	Give()        // it found nothing
+}
+
 // New makes a Conn of c, which it owns from now on.
 func New(c *net.TCPConn) (*Conn, error) {
 	raw, err := c.SyscallConn()

@@ -48,12 +48,6 @@ func (e *engine) bind(c *Conn) {
 	e.onLook, e.onPoll = c.onLook, c.onPoll
 }
 
-// Buffers lends the buffer of ReadIdle.
-type Buffers interface {
-	Take() []byte // before a read that may find something; never empty
-	Give()        // it found nothing
-}
-
 // ReadIdle waits for bytes without holding a buffer: it is taken when there may be
 // something to read and given back when there was nothing. The caller has it when, and
 // only when, n > 0.

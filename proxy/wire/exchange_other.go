@@ -11,12 +11,6 @@ type engine struct{}
 
 func (*engine) bind(*Conn) {}
 
-// Buffers lends the buffer of ReadIdle.
-type Buffers interface {
-	Take() []byte // before a read that may find something; never empty
-	Give()        // it found nothing
-}
-
 // ReadIdle waits for bytes. The caller has the buffer when, and only when, n > 0.
 func (c *Conn) ReadIdle(b Buffers) (int, error) {
 	n, err := c.Read(b.Take())

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// MaxSplices is how many may run at once. The pipes of one user share 64 MiB by default;
+// maxSplices is how many may run at once. The pipes of one user share 64 MiB by default;
 // beyond that they shrink to 8 KiB, and moving costs more than copying.
-const MaxSplices = 32
+const maxSplices = 32
 
 // spliceStep is the most that goes under one write deadline, in bytes. Larger steps are
 // not faster, and a client that reads slowly has to take a whole one in its time.
@@ -24,7 +24,7 @@ var splices atomic.Int32
 // Splice moves n bytes from c to dst inside the kernel; n < 0: until EOF. moved < n
 // without an error is EOF.
 //
-//	ok false                nothing was done: one is not plain, or MaxSplices run. Copy.
+//	ok false                nothing was done: one is not plain, or maxSplices run. Copy.
 //	os.ErrDeadlineExceeded  the read deadline of c: go on when it is armed again
 //	fromDst                 the write failed or made no progress in its time-out; what was in
 //	                        the pipe is lost: close both
@@ -35,7 +35,7 @@ func (c *Conn) Splice(dst *Conn, n int64) (moved int64, ok, fromDst bool, err er
 	if runtime.GOOS != "linux" || c.tls != nil || dst.tls != nil {
 		return 0, false, false, nil
 	}
-	if splices.Add(1) > MaxSplices {
+	if splices.Add(1) > maxSplices {
 		splices.Add(-1)
 		return 0, false, false, nil
 	}

@@ -240,7 +240,7 @@ func TestSpliceRearms(t *testing.T) {
 func TestSpliceLimit(t *testing.T) {
 	var wg sync.WaitGroup
 	var relays []relay
-	for range MaxSplices {
+	for range maxSplices {
 		r := newRelay(t)
 		relays = append(relays, r)
 		wg.Go(func() {
@@ -249,7 +249,7 @@ func TestSpliceLimit(t *testing.T) {
 			}
 		})
 	}
-	until(t, "all of them", func() bool { return splices.Load() == MaxSplices })
+	until(t, "all of them", func() bool { return splices.Load() == maxSplices })
 	r := newRelay(t)
 	r.worker.Write([]byte("copy"))
 	if moved, ok, _, err := r.from.Splice(r.to, 4); moved != 0 || ok || err != nil {
