@@ -28,6 +28,6 @@
 // connection cannot be used again: where the next message begins is not known.
 //
 // Nothing is allocated but the array of fields and the room for trailers, which
-// Reset keeps. What HTTP/2 brings goes through AppendHead and then through Request.Parse: one
-// set of rules, whatever the version.
+// Reset keeps. What HTTP/2 brings goes through AppendHead and then through
+// Request.Parse: one set of rules, whatever the version.
 package http1
