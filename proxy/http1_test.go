@@ -211,7 +211,16 @@ func TestTrailers(t *testing.T) {
 // Who uploads much and is refused early can write it all, and then reads why.
 func TestEarlyRefusalOfUpload(t *testing.T) {
 	const size = 24 << 20
-	r, secure, _ := runTLS(t, func(c *Config) { c.Limits.BodyBytes = size })
+	cert, _ := certificate(t, "127.0.0.1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runPatient(t, patience, func(c *Config) {
+		c.Limits.BodyBytes = size
+		c.Listeners = append(c.Listeners, Listener{Listener: l, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	})
+	secure := l.Addr().String()
 	w := startWorker(t, nil)
 	w.early = true
 	w.answer = func(c net.Conn, q *received) bool {

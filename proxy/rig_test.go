@@ -39,6 +39,12 @@ type rig struct {
 // run starts a Proxy with quiet settings; change may be nil.
 func run(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
+	return runPatient(t, 200*time.Millisecond, change)
+}
+
+// runPatient is run with another time to listen to clients that are not wanted any more.
+func runPatient(t testing.TB, linger time.Duration, change func(*Config)) *rig {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +69,7 @@ func run(t testing.TB, change func(*Config)) *rig {
 	if r.Proxy, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	r.idleGrace, r.linger = 100*time.Millisecond, 200*time.Millisecond
+	r.idleGrace, r.linger = 100*time.Millisecond, linger
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
