@@ -14,7 +14,7 @@ import (
 // A worker is restarted between requests, so that every connection to it that was kept
 // is dead: nobody sees a failure, and each request arrives once, POST like GET.
 func TestWorkerRestartedBetweenRequests(t *testing.T) {
-	restartBetween(t, 1000)
+	restartBetween(t, 1000/slowdown)
 }
 
 // ledger counts what arrived, by id.

@@ -310,7 +310,7 @@ func limitFiles(t *testing.T, pid int, soft uint64) uint64 {
 }
 
 // Many clients begin TLS at once and go no further.
-func TestManyHellos(t *testing.T) { manyHellos(t, 1000) }
+func TestManyHellos(t *testing.T) { manyHellos(t, 1000, 2*time.Second) }
 
 // hello is the first flight of a TLS client.
 func hello(t *testing.T) []byte {
@@ -330,12 +330,12 @@ func hello(t *testing.T) []byte {
 	return append(head, rest...)
 }
 
-func manyHellos(t *testing.T, n int) {
+func manyHellos(t *testing.T, n int, header time.Duration) {
 	s := newShelf(t)
 	k := s.write("lb", "lb.example")
 	c := prepare(t, trioConfig{Replicas: 1, Set: []string{
 		"traffic.listeners[0].tls.cert_file=" + k.CertFile, "traffic.listeners[0].tls.key_file=" + k.KeyFile,
-		"traffic.timeouts.header=5s",
+		"traffic.timeouts.header=" + header.String(),
 	}})
 	if files, err := openFiles(); err != nil || files < uint64(n)+1000 {
 		t.Logf("figure: the limit of open files, %d, allows fewer than %d hellos", files, n)

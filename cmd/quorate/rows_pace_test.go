@@ -27,9 +27,11 @@ type origin struct {
 	port   int
 	server *http.Server
 	made   atomic.Int64 // connections it ever had
-	silent atomic.Bool  // it answers nothing any more, the replica's probes neither
-	hole   hole
 	group  sync.WaitGroup
+	hole   hole
+
+	silent  atomic.Bool // it answers nothing any more, the replica's probes neither
+	thrifty atomic.Bool // the kernel keeps little of what it sends, not megabytes
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -78,6 +80,9 @@ func (o *origin) track(c net.Conn, s http.ConnState) {
 	case http.StateNew:
 		o.made.Add(1)
 		o.conns[c] = true
+		if o.thrifty.Load() {
+			c.(*net.TCPConn).SetWriteBuffer(32 << 10)
+		}
 	case http.StateClosed:
 		delete(o.conns, c)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -48,10 +47,7 @@ func slowClients(t *testing.T, each int, r rounds, window time.Duration) {
 		defer sending.Add(-1)
 		w.Header().Set("Content-Length", strconv.Itoa(len(big)))
 		w.Write(big)
-	}), "/big").server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		c.(*net.TCPConn).SetWriteBuffer(32 << 10) // else the kernel takes megabytes of each
-		return ctx
-	}
+	}), "/big").thrifty.Store(true)
 
 	s := &snails{t: t, addr: c.replicas[0].traffic}
 	defer s.leave()

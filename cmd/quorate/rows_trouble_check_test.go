@@ -25,6 +25,6 @@ func TestCheckBlackHole(t *testing.T) {
 
 func TestCheckShortKeepAlive(t *testing.T) { shortKeepAlive(t, 40*time.Second) }
 
-func TestCheckManyHellos(t *testing.T) { manyHellos(t, 10_000) }
+func TestCheckManyHellos(t *testing.T) { manyHellos(t, 10_000, 5*time.Second) }
 
 func TestCheckMixedLoad(t *testing.T) { mixedLoad(t, 40*time.Second) }

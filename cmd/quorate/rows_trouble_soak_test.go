@@ -25,6 +25,6 @@ func TestSoakBlackHole(t *testing.T) {
 
 func TestSoakShortKeepAlive(t *testing.T) { shortKeepAlive(t, 10*time.Minute) }
 
-func TestSoakManyHellos(t *testing.T) { manyHellos(t, 10_000) }
+func TestSoakManyHellos(t *testing.T) { manyHellos(t, 10_000, 5*time.Second) }
 
 func TestSoakMixedLoad(t *testing.T) { mixedLoad(t, 10*time.Minute) }
