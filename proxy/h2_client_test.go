@@ -197,6 +197,15 @@ func (p *h2Peer) answer(id uint32) h2Answer {
 	return *p.streams[id]
 }
 
+// goAway waits for GOAWAY; package http closes a second later.
+func (p *h2Peer) goAway() *http2.GoAwayFrame {
+	p.t.Helper()
+	p.wait("GOAWAY", func() bool { return p.away != nil })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.away
+}
+
 // ended waits for the end of the connection.
 func (p *h2Peer) ended() (*http2.GoAwayFrame, error) {
 	p.mu.Lock()

@@ -178,8 +178,8 @@ func TestHTTP2Floods(t *testing.T) {
 					t.Error("the connection lives on")
 				}
 			default:
-				if away, _ := p.ended(); away == nil || away.ErrCode != flood.code {
-					t.Errorf("GOAWAY %v", away)
+				if away := p.goAway(); away.ErrCode != flood.code {
+					t.Errorf("%v", away)
 				}
 			}
 			other.ask(3, true, "GET", "/ok")

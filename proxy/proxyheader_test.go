@@ -150,7 +150,7 @@ func TestProxyHeaderRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, secure := runProxied(t, c.trusted, func(conf *Config) { conf.Timeouts.Header = 300 * time.Millisecond })
+			r, secure := runProxied(t, c.trusted, func(conf *Config) { conf.Timeouts.Header = 100 * time.Millisecond })
 			for _, addr := range []string{r.addr, secure} {
 				conn := dial(t, addr)
 				io.WriteString(conn, c.text) // it may be refused before it has all been written
