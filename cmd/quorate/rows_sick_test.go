@@ -102,7 +102,8 @@ func sickWorker(t *testing.T, kind sickness, slow, window time.Duration, r round
 			t.Errorf("answered by %q after %s: %v", s.worker, s.took, s.err)
 		}
 	}
-	if there < len(sick)/8 {
+	// A silent one is found by its probe after a while, and gets no more.
+	if there == 0 || kind == slowAnswers && there < len(sick)/8 {
 		t.Errorf("the sick worker got %d of %d requests: nothing was measured", there, len(sick))
 	}
 	t.Logf("figure: %d of %d requests were sent to the %s worker, %d ended without its answer", there, len(sick), kind, failed)
