@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.revision=$(shell git rev-parse --short HEAD 2>/dev/null)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test check lint fuzz bench image clean
+.PHONY: build demo test check soak lint fuzz bench image clean
 
 build:          ## the static binary, bin/quorate
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/quorate ./cmd/quorate
@@ -18,8 +18,9 @@ test:           ## all that needs Go alone; RACE=1 adds the race detector (needs
 
 lint:           ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
-	go vet -tags $(TAGS),check ./...
+	go vet -tags $(TAGS),check,soak ./...
 	go run $(STATICCHECK) -tags $(TAGS),check ./...
+	go run $(STATICCHECK) -tags $(TAGS),soak ./...
 
 fuzz:           ## each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(or $(FUZZTIME),10s)
@@ -27,7 +28,7 @@ fuzz:           ## each fuzz target for FUZZTIME (10s)
 check: build    ## each fuzz target for FUZZTIME (5s), real workers (JDK, Maven), containers (docker)
 	.ci/install check
 	.ci/fuzz $(or $(FUZZTIME),5s)
-	go test -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate ./proxy/corpus
+	go test -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate ./proxy ./proxy/corpus
 
 bench: build    ## quorate beside its peers (BENCH=-short: a first look), then the Go benchmarks
 	.ci/install bench

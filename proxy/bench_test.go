@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// One keep-alive client, one worker, 1 KB: for comparison with the next engine.
+// One keep-alive client, one worker, 1 KB.
 func BenchmarkGet(b *testing.B) {
 	r := run(b, func(c *Config) { c.Log = slog.New(slog.DiscardHandler) })
 	w := startWorker(b, named(string(make([]byte, 1024))))

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -43,12 +44,14 @@ type body struct {
 	total      int64 // bytes that came
 	whole      bool  // the last byte came, trailers too
 	taken      bool  // somebody has read from it: it cannot be sent again
+	lost       bool  // bytes of it went with a pipe: where the next request begins is not known
 	cut        bool  // it was not sent on to its end
 	began      time.Time
 	chunks     http1.Chunked
 }
 
 func (b *body) reset() {
+	b.lost = false
 	b.present, b.chunked, b.coded, b.whole, b.taken, b.cut = false, false, false, false, false, false
 	b.start, b.end, b.raw, b.left, b.total = 0, 0, 0, 0, 0
 	b.began = time.Time{}
@@ -218,6 +221,8 @@ func (x *exchange) settle() bool {
 	switch {
 	case !b.present:
 		return true
+	case b.lost:
+		return false
 	case x.req.Expect: // whether it comes is the client's choice now
 		return false
 	case b.whole:
@@ -435,8 +440,8 @@ func (m *pump) splice() (handled bool, fault, failed error) {
 	}
 	now := time.Now()
 	from.SetReadDeadline(x.bodyDeadline(now))
-	m.last.Store(b.left <= spliceMost)
-	n, ok, workers, err := from.Splice(m.conn.Conn, min(b.left, spliceMost))
+	// The end is copied: of what is spliced nobody knows when it was the last.
+	n, ok, workers, err := from.Splice(m.conn.Conn, min(b.left-spliceLeast/2, spliceMost))
 	if !ok {
 		return false, nil, nil
 	}
@@ -444,12 +449,16 @@ func (m *pump) splice() (handled bool, fault, failed error) {
 	b.left -= n
 	b.total += n
 	b.whole = b.left == 0
+	b.lost = err != nil
 	m.progress.Store(time.Now().UnixNano())
 	switch {
 	case err == nil && n > 0:
 		return true, nil, nil
 	case workers:
 		return true, nil, err
+	case n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !x.h1.stopped.Load():
+		b.lost = false // slow, not late: the pipe is empty, and the next piece has its own time
+		return true, nil, nil
 	}
 	return true, x.h1.fault(err), nil
 }

@@ -110,9 +110,7 @@ func (c *client) await(rested bool) (begun, idles bool) {
 	}
 	if !c.idle.CompareAndSwap(true, false) && n > 0 {
 		// Taken for idle, and interrupted, while a request came: it is answered.
-		c.l.mu.Lock()
-		c.l.mu.Unlock()
-		c.conn.Resume()
+		c.l.interrupted(c)
 	}
 	if n == 0 || err != nil {
 		c.account(c.l.p.stats.place())
@@ -259,6 +257,7 @@ func (c *client) readHead(x *exchange) bool {
 		if errors.Is(err, os.ErrDeadlineExceeded) && x.req.Started() && !p.isCut() {
 			x.start = time.Now()
 			p.refuseHead(x, lateHead)
+			return false
 		}
 		x.broken = true
 		return false

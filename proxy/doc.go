@@ -5,9 +5,12 @@
 //	           own         ▲    │           │
 //	           answers     └────┴── again, as long as nothing was sent twice
 //
-// A request is read from top to bottom in serve.go (decide, forward, decide
-// again), forward.go (one try at one worker) and tunnel.go (WebSocket). What
-// routes is one immutable table behind an atomic pointer (table.go); whether a
+// A request is read from top to bottom in listen.go and client.go (a connection),
+// exchange.go (one request; its client is h1.go or h2.go), serve.go (decide, forward,
+// decide again), forward.go (one try at one worker), relay.go (its answer) and
+// tunnel.go (after a 101).
+//
+// What routes is one immutable table behind an atomic pointer (table.go); whether a
 // worker can be reached is this replica's own opinion (health.go). A failed
 // request never changes that opinion, a refused connection does.
 //

@@ -84,7 +84,7 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 			x.connecting = max(0, x.connecting) + time.Since(began)
 		}
 		f, again := p.send(x, d, t, u, c)
-		if again == againNext || again == againOnce && !proven {
+		if again == againNext || again == againOnce && (!proven || c.Reused) {
 			proven = proven || again == againOnce
 			continue
 		}
@@ -139,7 +139,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 		x.release(c.Exchanges > 0, -1) // a fresh one has not carried anything: it would count
 		return x.fails(failure{kind: failedLimit, err: errManyFields}), againNot
 	}
-	w := waiting{p: p, x: x, t: t, u: u, c: c}
+	w := waiting{x: x, u: u, c: c}
 	c.SetWriteTimeout(u.timeout)
 	f, again := w.await()
 	if f != nil || again != againNot {
@@ -184,9 +184,7 @@ func (x *exchange) release(reusable bool, keepAlive int) {
 
 // waiting is a request whose answer has not begun.
 type waiting struct {
-	p     *Proxy
 	x     *exchange
-	t     *target
 	u     *upstream
 	c     *upConn
 	began time.Time
@@ -211,7 +209,7 @@ func (w *waiting) await() (*failure, again) {
 			x.arm(c, now, w.began.Add(w.u.timeout))
 			wrote, n, err = c.WriteRead(x.out, x.up)
 			// On a machine that does not get to it the time may be over before.
-			if wrote > 0 || err != os.ErrDeadlineExceeded || w.p.isCut() || now.Sub(w.began) > w.u.timeout {
+			if wrote > 0 || err != os.ErrDeadlineExceeded || w.x.p.isCut() || now.Sub(w.began) > w.u.timeout {
 				break
 			}
 		}
@@ -246,8 +244,10 @@ func (w *waiting) written(wrote, n int, err error) (f *failure, again again, ove
 	switch {
 	case n > 0 || err == nil:
 		return nil, againNot, false
-	case err == wire.ErrStale:
+	case err == wire.ErrStale && c.Reused:
 		return nil, againNext, true
+	case err == wire.ErrStale: // closed as soon as it was made: so may be the next
+		return x.fails(failure{kind: failedDial, dial: dialBroken, untouched: true, err: err}), againOnce, true
 	case errors.Is(err, os.ErrDeadlineExceeded) && wrote == len(x.out):
 		return nil, againNot, false
 	case wrote == 0:
@@ -390,7 +390,7 @@ func (w *waiting) slice(since *time.Time, expecting *bool) error {
 		}
 	}
 	switch {
-	case w.p.isCut():
+	case w.x.p.isCut():
 		return errCut
 	case !x.pumping() && x.down.gone():
 		return errGone
@@ -423,7 +423,7 @@ func (w *waiting) unanswered(err error) *failure {
 		f.kind = failedGone
 	case err == errSilent, err == errLate:
 		f.kind = failedLate
-	case err == errCut || x.upN > 0:
+	case err == errCut || x.upN > 0 || x.firstByte >= 0: // an interim answer is one, too
 	default:
 		var bad *http1.Error
 		if !errors.As(err, &bad) {

@@ -87,9 +87,7 @@ func (h *h1) begin(r *http1.Response, b []byte, length int64, none bool) error {
 	case h.chunked:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	case length >= 0:
-		out = append(out, "Content-Length: "...)
-		out = http1.AppendUint(out, uint64(length))
-		out = append(out, "\r\n"...)
+		out = appendLength(out, length)
 	}
 	switch {
 	case x.closing:

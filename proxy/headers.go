@@ -16,7 +16,6 @@ type peer struct {
 	address string
 	trusted bool
 	secure  bool // it came by TLS
-	port    string
 }
 
 // trusts says whether forwarding headers of an address are believed.
@@ -53,31 +52,14 @@ func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upst
 	to = append(to, "\r\n"...)
 	lines := 1
 
-	// Neighbours that pass as they stand are copied at once.
-	from, until := -1, 0
+	var near neighbours
 	for i := range r.Fields {
-		f := &r.Fields[i]
-		if !x.passes(f, d.Strip) {
-			continue
+		if f := &r.Fields[i]; x.passes(f, d.Strip) {
+			lines++
+			to = near.add(to, in, f)
 		}
-		lines++
-		plain := int(f.Value.Start) == int(f.Name.End)+2 && f.Value.Len() > 0
-		if from >= 0 && (int(f.Name.Start) != until+2 || !plain) {
-			to = append(append(to, in[from:until]...), "\r\n"...)
-			from = -1
-		}
-		if !plain {
-			to = http1.AppendField(to, view(f.Name.Of(in)), f.Value.Of(in))
-			continue
-		}
-		if from < 0 {
-			from = int(f.Name.Start)
-		}
-		until = int(f.Value.End)
 	}
-	if from >= 0 {
-		to = append(append(to, in[from:until]...), "\r\n"...)
-	}
+	to = near.end(to, in)
 	for _, line := range stripped {
 		to = http1.AppendField(to, "Cookie", []byte(line))
 		lines++
@@ -85,17 +67,13 @@ func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upst
 
 	switch {
 	case b.present && b.whole && !x.hasTrailers():
-		to = append(to, "Content-Length: "...)
-		to = http1.AppendUint(to, uint64(b.end-b.start))
-		to = append(to, "\r\n"...)
+		to = appendLength(to, int64(b.end-b.start))
 		lines++
 	case b.chunked:
 		to = append(to, "Transfer-Encoding: chunked\r\n"...)
 		lines++
 	case b.present, r.HasLength:
-		to = append(to, "Content-Length: "...)
-		to = http1.AppendUint(to, uint64(max(0, r.Length)))
-		to = append(to, "\r\n"...)
+		to = appendLength(to, max(0, r.Length))
 		lines++
 	}
 	switch {
@@ -254,6 +232,41 @@ func (x *exchange) client() string {
 	return best
 }
 
+// neighbours are header lines side by side that pass as they stand: they are copied
+// at once.
+type neighbours struct{ from, until int } // of the buffer; until 0: none
+
+// add appends a line of b, at the latest with end.
+func (n *neighbours) add(to, b []byte, f *http1.Field) []byte {
+	plain := f.Value.Start == f.Name.End+2 && f.Value.Len() > 0
+	if !plain || int(f.Name.Start) != n.until+2 {
+		to = n.end(to, b)
+	}
+	if !plain {
+		return http1.AppendField(to, f.Name.Of(b), f.Value.Of(b))
+	}
+	if n.until == 0 {
+		n.from = int(f.Name.Start)
+	}
+	n.until = int(f.Value.End)
+	return to
+}
+
+func (n *neighbours) end(to, b []byte) []byte {
+	if n.until > 0 {
+		to = append(append(to, b[n.from:n.until]...), "\r\n"...)
+		n.until = 0
+	}
+	return to
+}
+
+// appendLength says how long a body is.
+func appendLength(to []byte, n int64) []byte {
+	to = append(to, "Content-Length: "...)
+	to = http1.AppendUint(to, uint64(n))
+	return append(to, "\r\n"...)
+}
+
 // appendStatusLine appends the first line of an answer: the worker's words.
 func appendStatusLine(to []byte, r *http1.Response, b []byte) []byte {
 	to = append(to, "HTTP/1.1 "...)
@@ -266,30 +279,14 @@ func appendStatusLine(to []byte, r *http1.Response, b []byte) []byte {
 // appendAnswerFields appends what passes of an answer's lines, and says whether
 // Date is among them.
 func appendAnswerFields(to []byte, r *http1.Response, b []byte) (_ []byte, dated bool) {
-	from, until := -1, 0
+	var near neighbours
 	for i := range r.Fields {
-		f := &r.Fields[i]
-		if !answerPasses(f) {
-			continue
+		if f := &r.Fields[i]; answerPasses(f) {
+			dated = dated || f.ID == http1.Date
+			to = near.add(to, b, f)
 		}
-		dated = dated || f.ID == http1.Date
-		plain := int(f.Value.Start) == int(f.Name.End)+2 && f.Value.Len() > 0
-		if from >= 0 && (int(f.Name.Start) != until+2 || !plain) {
-			to = append(append(to, b[from:until]...), "\r\n"...)
-			from = -1
-		}
-		if !plain {
-			to = http1.AppendField(to, view(f.Name.Of(b)), f.Value.Of(b))
-			continue
-		}
-		if from < 0 {
-			from = int(f.Name.Start)
-		}
-		until = int(f.Value.End)
 	}
-	if from >= 0 {
-		to = append(append(to, b[from:until]...), "\r\n"...)
-	}
+	to = near.end(to, b)
 	return to, dated
 }
 

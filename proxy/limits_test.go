@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/fsm"
 )
 
 func TestLimits(t *testing.T) {
@@ -339,6 +341,54 @@ func TestNoLimits(t *testing.T) {
 			r := run(t, func(conf *Config) { conf.Limits = c.limits })
 			r.register("w1", startWorker(t, say(okHead+"ok")))
 			r.do(c.request).want(t, 200, "ok")
+		})
+	}
+}
+
+// A worker that takes some of a long body and then breaks or stalls leaves bytes of it
+// in a pipe of the kernel: where the next request begins is not known, so there is none
+// on this connection.
+func TestBodyLostInPipe(t *testing.T) {
+	for _, how := range []string{"resets", "stalls"} {
+		t.Run(how, func(t *testing.T) {
+			r := run(t, nil)
+			release := make(chan struct{})
+			w := startWorker(t, nil)
+			w.early = true
+			w.answer = func(c net.Conn, q *received) bool {
+				if strings.HasPrefix(q.target(), "/next") {
+					say(okHead+"ok")(c, q)
+					return true
+				}
+				c.(*net.TCPConn).SetReadBuffer(2304)
+				<-release
+				c.(*net.TCPConn).SetLinger(0)
+				return false
+			}
+			r.register("w1", w, func(c *fsm.NodeConfig) { c.Timeout = 500 })
+			// As much as the sockets and the pipe swallow, and a little more.
+			const most = 8 << 20
+			client := dial(t, r.addr)
+			client.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", most))
+			sent := 0
+			piece := make([]byte, 64<<10)
+			for sent+2*len(piece) < most {
+				client.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+				n, err := client.Write(piece)
+				sent += n
+				if err != nil {
+					break
+				}
+			}
+			if how == "resets" {
+				close(release)
+			} else {
+				defer close(release)
+			}
+			client.SetDeadline(time.Now().Add(patience))
+			if a := client.read("POST"); a.StatusCode < 500 || !a.Close {
+				t.Errorf("%s, closes %v", a.Status, a.Close)
+			}
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -90,7 +89,7 @@ func (l *listener) serve() error {
 	defer l.Close()
 	for {
 		c, err := l.accept()
-		if isClosed(err) {
+		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
@@ -154,6 +153,7 @@ func (c *client) close() {
 		return
 	}
 	c.conn.Close()
+	c.account(c.l.p.stats.place())
 	c.l.leave(c)
 }
 
@@ -176,6 +176,16 @@ func (l *listener) interrupt(all bool) {
 		if c.idle.CompareAndSwap(true, false) || all {
 			c.conn.Interrupt()
 		}
+	}
+}
+
+// interrupted undoes interrupt for c. It takes the lock, so that it comes behind it;
+// what cut has done stays.
+func (l *listener) interrupted(c *client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.p.isCut() {
+		c.conn.Resume()
 	}
 }
 
@@ -316,9 +326,4 @@ func (r *replayed) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return r.Conn.Read(b)
-}
-
-// isClosed: the end of a listener that was closed on purpose.
-func isClosed(err error) bool {
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed)
 }

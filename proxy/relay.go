@@ -31,13 +31,13 @@ func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
 	case kind == http1.ByLength:
 		said = length
 	case kind != http1.NoBody:
+	case r.Status == 204: // never with a length, not even for HEAD (RFC 9110 §8.6)
+		none = true
 	case x.method == "HEAD", r.Status == 304:
 		none = true
 		if r.HasLength {
 			said = r.Length
 		}
-	case r.Status == 204:
-		none = true
 	default: // Content-Length: 0
 		said = 0
 	}
@@ -106,7 +106,7 @@ func (p *Proxy) relayLength(x *exchange, w *waiting, left int64) bool {
 		}
 		n, err := p.more(x, w, buf[:min(left, bigBuffer)])
 		if err != nil {
-			return p.broken(x, "worker", err)
+			return p.broken(x, whose(err), err)
 		}
 		left -= int64(n)
 		x.sent += int64(n)
@@ -143,6 +143,9 @@ func (p *Proxy) spliceAnswer(x *exchange, w *waiting, n int64) (moved int64, ok 
 		case err == nil && k == 0:
 			p.broken(x, "worker", errShort)
 			return moved, true, errShort
+		case err == nil && !x.limit.IsZero() && !time.Now().Before(x.limit):
+			p.broken(x, whose(errLate), errLate)
+			return moved, true, errLate
 		case err == nil:
 		case fromClient:
 			p.broken(x, "client", err)
@@ -165,6 +168,9 @@ func (p *Proxy) spliceAnswer(x *exchange, w *waiting, n int64) (moved int64, ok 
 func (p *Proxy) more(x *exchange, w *waiting, buf []byte) (int, error) {
 	since := time.Now()
 	for now := since; ; now = time.Now() {
+		if !x.limit.IsZero() && !now.Before(x.limit) {
+			return 0, errLate
+		}
 		x.arm(w.c, now, since.Add(w.u.timeout))
 		n, err := w.c.Read(buf)
 		switch {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -215,22 +216,13 @@ func (p *Proxy) answerReady(x *exchange) {
 func (p *Proxy) disallowed(method string) bool {
 	switch method {
 	case "GET", "POST", "HEAD", "PUT":
-		return len(p.c.DisallowedMethods) > 0 && oneOf(p.c.DisallowedMethods, method)
+		return slices.Contains(p.c.DisallowedMethods, method)
 	}
 	switch strings.ToUpper(method) {
 	case "CONFIG", "ENABLE-APP", "DISABLE-APP", "STOP-APP", "REMOVE-APP", "STATUS", "PING", "INFO", "DUMP", "VERSION":
 		return true
 	}
-	return oneOf(p.c.DisallowedMethods, method)
-}
-
-func oneOf(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.c.DisallowedMethods, method)
 }
 
 func (p *Proxy) allowed() string {

@@ -160,8 +160,8 @@ func (l *lent) Give() {
 // cannot; an error breaks the tunnel.
 func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 	for {
-		t.arm(from)
-		n, ok, lost, err := from.Splice(to, -1)
+		from.SetReadDeadline(time.Now().Add(sliceLeast))
+		n, ok, lost, err := from.Splice(to, spliceMost)
 		moved += n
 		if n > 0 {
 			t.last.Store(time.Now().UnixNano())
@@ -171,7 +171,11 @@ func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 			return moved, false, nil
 		case lost: // what was in the pipe: nothing may follow it
 			return moved, true, err
-		case errors.Is(err, os.ErrDeadlineExceeded) && !t.over.Load() && !t.tooLong():
+		case t.over.Load():
+			return moved, true, errCut
+		case err == nil && n == spliceMost:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return moved, false, nil // it idles, and others want the pipe
 		default:
 			return moved, true, err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,16 +18,8 @@ import (
 	"github.com/quorate/quorate/proxy/pool"
 )
 
-// maxDials is how many connections to one node are opened at once: Tomcat's
-// backlog is 100, and a SYN that is lost costs a second (http-notes.md §8).
-const maxDials = 32
-
-// How long a connection idles at most, to workers that do not say it themselves;
-// and how often names are looked up.
-const (
-	unknownIdle = 15 * time.Second
-	nameTime    = 30 * time.Second
-)
+// nameTime is how often names are looked up.
+const nameTime = 30 * time.Second
 
 // upstream holds the connections to one address of one node.
 type upstream struct {
@@ -57,12 +50,10 @@ func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
 		Address:        u.address,
 		MaxConnections: conf.MaxConnections,
 		MaxIdle:        idle,
-		IdleTimeout:    shorter(conf.IdleTimeout, milliseconds(c.TTL)),
-		DefaultIdle:    unknownIdle,
+		IdleTimeout:    milliseconds(c.TTL),
 		ConnectTimeout: shorter(conf.ConnectTimeout, milliseconds(c.Ping)),
 		UserTimeout:    milliseconds(c.Ping),
 		DNSTTL:         nameTime,
-		MaxDials:       maxDials,
 		WriteTimeout:   u.timeout,
 		Sent:           &t.sent,
 		Received:       &t.received,
@@ -104,12 +95,11 @@ func (p *Proxy) tlsFor(host string) *tls.Config {
 		name = c.ServerName
 	}
 	conf := &tls.Config{
-		ServerName:         name,
-		RootCAs:            c.RootCAs,
-		Certificates:       c.Certificates,
-		MinVersion:         max(c.MinVersion, tls.VersionTLS12),
-		NextProtos:         []string{"http/1.1"},
-		ClientSessionCache: tls.NewLRUClientSessionCache(32),
+		ServerName:   name,
+		RootCAs:      c.RootCAs,
+		Certificates: c.Certificates,
+		MinVersion:   max(c.MinVersion, tls.VersionTLS12),
+		NextProtos:   []string{"http/1.1"},
 	}
 	switch c.Verify {
 	case "none":
@@ -185,15 +175,7 @@ func classifyDial(err error) dialOutcome {
 
 func isOneOf(err error, list ...syscall.Errno) bool {
 	var no syscall.Errno
-	if !errors.As(err, &no) {
-		return false
-	}
-	for _, e := range list {
-		if no == e {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &no) && slices.Contains(list, no)
 }
 
 func addressOf(host string, port int) string {

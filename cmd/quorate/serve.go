@@ -91,6 +91,8 @@ func serve(ctx context.Context, g *globals, conf *config.Config, logs *logs) err
 	// net/http's Transport knows only the standard logger for answers nobody asked for.
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	// Who reads our output may end: that is an error of a write, not the end of a replica.
+	signal.Ignore(syscall.SIGPIPE)
 	log.Info("starting", "version", version, "config", g.file)
 	if err := s.open(); err != nil {
 		s.close()

@@ -77,15 +77,15 @@ func escape(b []byte, s string) []byte {
 			i++
 			continue
 		}
-		size := 1
+		size, high := 1, byte(0)
 		if c >= utf8.RuneSelf {
 			var r rune
 			r, size = utf8.DecodeRuneInString(s[i:])
-			if size > 1 && r > 0x9f {
+			if size > 1 && r > 0x9f && !turns(r) {
 				i += size
 				continue
 			}
-			c = byte(r) // U+0080 to U+009F, if size is not 1
+			high, c = byte(r>>8), byte(r) // U+0080 to U+009F or U+20xx, if size is not 1
 		}
 		b = append(b, s[from:i]...)
 		switch {
@@ -94,10 +94,16 @@ func escape(b []byte, s string) []byte {
 		case s[i] >= utf8.RuneSelf && size == 1:
 			b = append(b, "\uFFFD"...)
 		default:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			b = append(b, '\\', 'u', hex[high>>4], hex[high&15], hex[c>>4], hex[c&15])
 		}
 		i += size
 		from = i
 	}
 	return append(b, s[from:]...)
+}
+
+// turns says whether a rune changes the direction of the text around it, so that a
+// line reads as what it is not (Unicode UAX #9).
+func turns(r rune) bool {
+	return r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
