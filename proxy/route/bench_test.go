@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -107,9 +108,11 @@ func BenchmarkParseDecideCount(b *testing.B) {
 	cookies := []string{"lang=en"}
 	b.ReportAllocs()
 	defer cpu(b)()
+	var f Facts
+	var scratch []byte
 	for b.Loop() {
-		path, _ := ParsePath("/app3-7/shop/index.html?a=1", PathOptions{})
-		f := NewFacts("www.example.com:8080", path, cookies)
+		scratch, _ = f.Path.Parse("/app3-7/shop/index.html?a=1", PathOptions{}, scratch[:0])
+		scratch = f.Reuse("www.example.com:8080", cookies, scratch)
 		d := Decide(w.table, &f)
 		d.Begin()
 		d.End()
@@ -168,8 +171,10 @@ func BenchmarkParsePath(b *testing.B) {
 	for _, path := range []string{"/shop/cart/item?id=7", "/shop/cart;jsessionid=8F.w1?id=7", "/shop/My%20File.pdf"} {
 		b.Run(path, func(b *testing.B) {
 			b.ReportAllocs()
+			var p Path
+			var scratch []byte
 			for b.Loop() {
-				ParsePath(path, PathOptions{})
+				scratch, _ = p.Parse(path, PathOptions{}, scratch[:0])
 			}
 		})
 	}
@@ -195,5 +200,54 @@ func TestNoAllocation(t *testing.T) {
 		Decide(w.table, &f)
 	}); n != 0 {
 		t.Errorf("%v allocations to parse a target and decide", n)
+	}
+	// As the data path does: everything is a view of a buffer, or lies in scratch.
+	var f Facts
+	scratch := make([]byte, 0, 1024)
+	f.Avoid(w.table.Node("w99"))
+	for _, target := range []string{"/app0-1", "/app0-1/;x=1/a%20b;jsessionid=8F.w1?q", "/app0-1//y", "/app0-1/x/..//%2F/z?q"} {
+		if n := testing.AllocsPerRun(100, func() {
+			b, why := f.Path.Parse(target, PathOptions{EncodedSlash: SlashDecode, ResolveDots: true, MergeSlashes: true}, scratch)
+			b = f.Reuse("WWW.Example.com:8080", cookies, b)
+			if d := Decide(w.table, &f); d.Node == nil || why != None || len(b) == 0 {
+				t.Fatal(why, d.Why)
+			}
+			f.Avoid(w.table.Node("w98"))
+		}); n != 0 {
+			t.Errorf("%s: %v allocations in place", target, n)
+		}
+	}
+}
+
+// What a decision was made of may be overwritten.
+func TestNothingIsKept(t *testing.T) {
+	w := newWorld()
+	w.start(t, 1, "localhost", 100, "/app")
+	w.start(t, 2, "localhost", 100, "/app")
+	w.apply(t, fsm.Command{Op: fsm.OpRemove, Origin: fsm.FromWorker, Route: "w2", Whole: true})
+	before := dump(w.table)
+	var f Facts
+	for _, route := range []string{"w1", "w2", "w3"} {
+		buffer := []byte("/app/a%20b;jsessionid=1?q LOCALHOST:80 JSESSIONID=8F." + route)
+		target, rest, _ := strings.Cut(view(buffer), " ")
+		host, cookie, _ := strings.Cut(rest, " ")
+		scratch, why := f.Path.Parse(target, PathOptions{}, nil)
+		scratch = f.Reuse(host, []string{cookie}, scratch)
+		x := Explain(w.table, &f)
+		d := Decide(w.table, &f)
+		if why != None || d.Node == nil || d.Wanted != route {
+			t.Fatalf("%s: %s, %+v", route, why, d)
+		}
+		d.Begin()
+		d.End()
+		said := fmt.Sprint(x.Steps, x.Outcome, d.Path)
+		clear(buffer)
+		clear(scratch[:cap(scratch)])
+		if is := fmt.Sprint(x.Steps, x.Outcome, d.Path); strings.Clone(said) != is {
+			t.Errorf("%s: from %s to %s", route, said, is)
+		}
+	}
+	if after := dump(w.table); after != before {
+		t.Errorf("from\n%s\nto\n%s", before, after)
 	}
 }

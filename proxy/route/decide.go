@@ -63,6 +63,9 @@ func (d *Decision) decide(t *Table, f *Facts, tr *trace) {
 		r = t.rule(f.host, f.Path.Match)
 	}
 	e := election{table: t, tried: f.tried}
+	if len(t.balancers) == 1 {
+		e.enter(f, t.balancers[0]) // now: so session and contexts wait for memory side by side
+	}
 	g := t.find(&e.where, f.host, f.Path.Match, r)
 	if f.Path.Collapsed != "" && !t.agrees(f, r, g) {
 		d.refuse(EmptySegment, http.StatusBadRequest)
@@ -155,23 +158,30 @@ func (t *Table) agrees(f *Facts, r *rule, g *group) bool {
 // that of the first eligible context (spec/routing.md §0.3). It returns false if
 // no context is eligible.
 func (t *Table) chooseBalancer(e *election, f *Facts, g *group) bool {
-	if g.parts[0].balancer == g.parts[len(g.parts)-1].balancer {
-		e.enter(f, g.parts)
-		return e.anyEligible()
+	b := g.parts[0].balancer
+	if b != g.parts[len(g.parts)-1].balancer {
+		return t.chooseAmong(e, f, g)
 	}
-	return t.chooseAmong(e, f, g)
+	if e.balancer != b {
+		if e.balancer != nil { // a balancer that is gone, of which something is left
+			*e = election{table: t, tried: e.tried, where: e.where}
+		}
+		e.enter(f, b)
+	}
+	e.parts = g.parts
+	return e.anyEligible()
 }
 
 // chooseAmong is chooseBalancer where there are several.
 func (t *Table) chooseAmong(e *election, f *Facts, g *group) (ok bool) {
-	blank, first := *e, int64(0)
+	first := int64(0)
 	for rest := g.parts; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].balancer == rest[0].balancer {
 			n++
 		}
-		x := blank
-		x.enter(f, rest[:n])
+		x := election{table: t, tried: e.tried, where: e.where, parts: rest[:n]}
+		x.enter(f, rest[0].balancer)
 		rest = rest[n:]
 		switch key, eligible := x.firstEligible(); {
 		case eligible && x.named:
@@ -186,15 +196,15 @@ func (t *Table) chooseAmong(e *election, f *Facts, g *group) (ok bool) {
 	return ok
 }
 
-// enter sets the election among the parts of one balancer.
-func (e *election) enter(f *Facts, parts []part) {
-	e.parts, e.balancer = parts, parts[0].balancer
-	e.policy = e.balancer.Policy()
+// enter reads the session as one balancer does. No balancer has been entered yet.
+func (e *election) enter(f *Facts, b *Balancer) {
+	e.balancer, e.policy = b, b.Policy()
 	e.session.read(f, e.policy)
-	if e.policy.Sticky {
-		e.lookUp(e.table)
-	} else {
+	if !e.policy.Sticky {
 		e.session.route = ""
+	}
+	if e.session.route != "" {
+		e.lookUp()
 	}
 }
 
@@ -243,18 +253,15 @@ func (e *election) eligible(c *candidate) bool {
 
 // lookUp finds what the table knows of the session's route: a node of this
 // balancer, or the domain that a removed node had.
-func (e *election) lookUp(t *Table) {
-	if e.session.route == "" {
-		return
-	}
-	if e.meet(t, e.session.route) || e.policy.Delimiter == "" {
+func (e *election) lookUp() {
+	if e.meet(e.session.route) || e.policy.Delimiter == "" {
 		return
 	}
 	e.ranked = e.session.route
 	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
 		if !e.known {
-			e.meet(t, r)
-		} else if e.member(t, r) != nil {
+			e.meet(r)
+		} else if e.member(r) != nil {
 			e.named = true
 		}
 	}
@@ -267,20 +274,20 @@ func (e *election) nextRanked(list string) (route, rest string) {
 }
 
 // member returns the node of a route if it is one of this balancer.
-func (e *election) member(t *Table, r string) *Node {
-	if w, ok := t.nodes.get(r); ok && w.balancer == e.balancer {
+func (e *election) member(r string) *Node {
+	if w, ok := e.table.nodes.get(r); ok && w.balancer == e.balancer {
 		return w.node
 	}
 	return nil
 }
 
 // meet takes one route; false if it says nothing to the table.
-func (e *election) meet(t *Table, r string) bool {
-	if n := e.member(t, r); n != nil {
+func (e *election) meet(r string) bool {
+	if n := e.member(r); n != nil {
 		e.node, e.known, e.named, e.route = n, true, true, r
 		return true
 	}
-	if d, ok := t.remembered(r); ok {
+	if d, ok := e.table.remembered(r); ok {
 		e.known, e.domain, e.route = true, d, r
 		return true
 	}
@@ -304,7 +311,7 @@ func (t *Table) own(e *election) *candidate {
 		}
 	}
 	for r, rest := e.nextRanked(e.ranked); r != "" || rest != ""; r, rest = e.nextRanked(rest) {
-		if n := e.member(t, r); n != nil {
+		if n := e.member(r); n != nil {
 			if c := e.of(n); c != nil && n.class() <= standby && !e.avoids(c) {
 				e.node, e.route = n, r
 				return c

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/quorate/quorate/fsm"
@@ -77,7 +78,7 @@ func TestShortcut(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(rt, "requests") {
 			f := facts("/app")
 			for _, n := range w.table.Nodes() {
-				switch rapid.IntRange(0, 8).Draw(rt, "what") {
+				switch rapid.IntRange(0, 9).Draw(rt, "what") {
 				case 0:
 					w.table.SetSuspect(n, !n.Suspect())
 				case 1:
@@ -87,7 +88,20 @@ func TestShortcut(t *testing.T) {
 				case 3:
 					op := rapid.SampledFrom([]fsm.Op{fsm.OpDisable, fsm.OpEnable, fsm.OpStop}).Draw(rt, "op")
 					w.apply(rt, app(op, n.Route, "localhost", "/app"))
+				case 4: // more than a rank can say, or a little less
+					w.table.shared.clock.Add(1 << rapid.IntRange(25, 28).Draw(rt, "elections"))
+					n.change(w.table, func() { n.elected += 1 << rapid.IntRange(18, 24).Draw(rt, "elected") })
+					n.count()
 				}
+			}
+			wide := int64(0)
+			for _, n := range w.table.Nodes() {
+				if n.wide {
+					wide++
+				}
+			}
+			if wide != w.table.shared.wide.Load() {
+				rt.Fatalf("%d nodes are wide, counted %d", wide, w.table.shared.wide.Load())
 			}
 			g, _ := w.table.paths.get("/app")
 			e := election{table: w.table, tried: f.tried, parts: g.parts}
@@ -101,6 +115,52 @@ func TestShortcut(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The scan without branches finds the first of the lowest.
+func TestLowest(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		ranks := make([]rank, 40)
+		for i := range ranks {
+			class := rapid.SampledFrom([]class{up, up, standby, suspect, out}).Draw(rt, "class")
+			ranks[i].set(class, rapid.Uint64Range(0, 2).Draw(rt, "value"), rapid.Uint64Range(0, 2).Draw(rt, "turn"))
+		}
+		var list []*rank
+		for range rapid.IntRange(1, 30).Draw(rt, "candidates") {
+			list = append(list, &ranks[rapid.IntRange(0, len(ranks)-1).Draw(rt, "rank")])
+		}
+		want := 0
+		for i, r := range list {
+			if r.n.Load() < list[want].n.Load() {
+				want = i
+			}
+		}
+		if at, r := lowest(list); at != want || r != list[want].n.Load() {
+			rt.Fatalf("%d, %x; want %d, %x", at, r, want, list[want].n.Load())
+		}
+	})
+}
+
+// Between equals the least recently elected wins, also over many intervals.
+func TestTurnsOutlastIntervals(t *testing.T) {
+	w := newWorld()
+	const nodes = 5
+	for i := range nodes {
+		w.start(t, i, "localhost", 0, "/app") // standby: the turn alone decides
+	}
+	for i := range 40 {
+		d := Decide(w.table, facts("/app"))
+		d.Begin()
+		if want := "w" + strconv.Itoa(i%nodes); d.Node.Route != want {
+			t.Fatalf("request %d to %s, want %s", i, d.Node.Route, want)
+		}
+		if i%3 == 0 {
+			w.table.Recalculate()
+		}
+	}
+	if first := w.table.Node("w0").turn; first > 2*nodes {
+		t.Errorf("turn %d of %d nodes: not counted anew", first, nodes)
+	}
 }
 
 // The share of each node is its load's, over many intervals.

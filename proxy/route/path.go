@@ -1,6 +1,10 @@
 package route
 
-import "strings"
+import (
+	"slices"
+	"strings"
+	"unsafe"
+)
 
 // EncodedSlash says what "%2F" in a path means (traffic.path.encoded_slash).
 type EncodedSlash uint8
@@ -37,184 +41,260 @@ func (p *Path) Query() string { return p.Target[p.sent:] }
 
 // ParsePath takes a request target in origin form apart, by the rules of
 // http-notes.md §4. A Reason other than None says why it is refused, with 400.
-// A plain path costs no allocation.
+// A plain path costs no allocation, nor does one with parameters at its end.
 //
 // Rule 5, on empty segments, needs the contexts: Decide applies it.
 func ParsePath(target string, o PathOptions) (Path, Reason) {
+	var p Path
+	_, why := p.Parse(target, o, nil)
+	return p, why
+}
+
+// Parse makes p the path of a target, as ParsePath does. What is not a part of
+// target is appended to scratch, which is returned: where it has room for twice
+// the target, nothing is allocated. So p holds as long as neither is overwritten.
+func (p *Path) Parse(target string, o PathOptions, scratch []byte) ([]byte, Reason) {
+	*p = Path{}
 	if target == "" || target[0] != '/' {
-		return Path{}, BadTarget
+		return scratch, BadTarget
 	}
-	end, plain := len(target), true
-	for i := 0; i < len(target); i++ {
-		c := target[i]
-		switch {
-		case c < 0x21 || c > 0x7e || c == '#':
-			return Path{}, BadByte
-		case i >= end: // in the query
-		case c == '?':
-			end = i
-		case c == '\\':
-			return Path{}, Backslash
-		case c == '%' || c == ';':
-			plain = false
-		case (c == '/' || c == '.') && i > 0 && target[i-1] == '/':
-			plain = false // "//", or perhaps a dot segment
+	end := strings.IndexByte(target, '?')
+	if end < 0 {
+		end = len(target)
+	}
+	var all, pairs, before uint8
+	for i := range end {
+		class := classes[target[i]]
+		all |= class
+		pairs |= class & (before << 1)
+		before = class
+	}
+	for i := end; i < len(target); i++ {
+		all |= classes[target[i]] & badByte
+	}
+	if all&(badByte|backslash) != 0 {
+		return scratch, firstBad(target, end)
+	}
+	p.Target, p.sent, p.params = target, end, all&semicolon != 0
+	if all&(percent|semicolon) == 0 && pairs&dotOrSlash == 0 {
+		p.Match = target[:end]
+		return scratch, None
+	}
+	if all&percent == 0 && pairs&dotOrSlash == 0 {
+		if cut := strings.IndexByte(target[:end], ';'); strings.IndexByte(target[cut:end], '/') < 0 {
+			p.Match = target[:cut]
+			return scratch, None
 		}
 	}
-	if plain {
-		return Path{Match: target[:end], Target: target, sent: end}, None
+	return p.decode(o, scratch)
+}
+
+// What a byte means in a target. dotOrSlash is the bit above slash.
+const (
+	slash uint8 = 1 << iota
+	dotOrSlash
+	percent
+	semicolon
+	backslash
+	badByte
+)
+
+var classes = classify()
+
+func classify() (t [256]uint8) {
+	for c := range t {
+		if c < 0x21 || c > 0x7e {
+			t[c] = badByte
+		}
 	}
-	return parseSegments(target, end, o)
+	t['/'], t['.'], t['%'], t[';'], t['\\'], t['#'] = slash|dotOrSlash, dotOrSlash, percent, semicolon, backslash, badByte
+	return t
 }
 
-// segment is one piece between slashes. name is its decoded name in the buffer,
-// raw what is sent for it, parameters included.
-type segment struct {
-	start, end int
-	raw        string
+// firstBad says what is wrong with a target that ends its path at end.
+func firstBad(target string, end int) Reason {
+	for i := range len(target) {
+		switch class := classes[target[i]]; {
+		case class&badByte != 0:
+			return BadByte
+		case class&backslash != 0 && i < end:
+			return Backslash
+		}
+	}
+	return None
 }
 
-func parseSegments(target string, end int, o PathOptions) (Path, Reason) {
+// decode is Parse for a path with escapes, or with parameters, dots or empty
+// segments that are not simply cut off.
+func (p *Path) decode(o PathOptions, scratch []byte) ([]byte, Reason) {
 	var (
-		path    = target[:end]
-		names   [256]byte
-		list    [24]segment
-		buf     = names[:0]
-		segs    = list[:0]
-		changed bool // what is sent is not what came
+		path                 = p.Sent()
+		start                = len(scratch)
+		b                    = slices.Grow(scratch, len(path))
+		from                 = start + 1 // where the name of the segment begins
+		dots, empty, changed bool        // changed: what is sent is not what came
 	)
-	for rest := path[1:]; ; {
-		raw, after, more := strings.Cut(rest, "/")
-		name, _, _ := strings.Cut(raw, ";") // first cut, then decode
-		start, from := len(buf), 0
-		for i := 0; i < len(name); i++ {
-			c := name[i]
-			if c == '%' {
-				if i+2 >= len(name) {
-					return Path{}, BadEscape
-				}
-				hi, lo := unhex(name[i+1]), unhex(name[i+2])
-				if hi > 15 || lo > 15 {
-					return Path{}, BadEscape
-				}
-				i += 2
-				switch c = hi<<4 | lo; c {
-				case 0:
-					return Path{}, EncodedNUL
-				case '\\':
-					return Path{}, Backslash
-				case '/':
-					switch o.EncodedSlash {
-					case SlashReject:
-						return Path{}, SlashEscaped
-					case SlashKeep:
-						buf = append(buf, name[i-2:i+1]...)
-					case SlashDecode:
-						segs = append(segs, segment{start, len(buf), raw[from : i-2]})
-						start, from = len(buf), i+1
-						changed = true
-					}
+	ends := func(last bool) { // the segment at from
+		switch len(b) - from {
+		case 0:
+			empty = empty || !last
+		case 1, 2:
+			dots = dots || b[from] == '.' && b[len(b)-1] == '.'
+		}
+	}
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case c == '/':
+			if i > 0 {
+				ends(false)
+			}
+			from = len(b) + 1
+		case c == ';': // cut before decoding
+			next := strings.IndexByte(path[i:], '/')
+			if next < 0 {
+				next = len(path) - i
+			}
+			i += next - 1
+			continue
+		case c == '%':
+			if i+2 >= len(path) {
+				return scratch, BadEscape
+			}
+			hi, lo := unhex(path[i+1]), unhex(path[i+2])
+			if hi > 15 || lo > 15 {
+				return scratch, BadEscape
+			}
+			i += 2
+			switch c = hi<<4 | lo; c {
+			case 0:
+				return scratch, EncodedNUL
+			case '\\':
+				return scratch, Backslash
+			case '/':
+				switch o.EncodedSlash {
+				case SlashReject:
+					return scratch, SlashEscaped
+				case SlashKeep:
+					b = append(b, path[i-2:i+1]...)
 					continue
+				case SlashDecode:
+					ends(false)
+					from, changed = len(b)+1, true
 				}
 			}
-			buf = append(buf, c)
 		}
-		segs = append(segs, segment{start, len(buf), raw[from:]})
-		if !more {
-			break
-		}
-		rest = after
+		b = append(b, c)
 	}
+	ends(true)
 
-	dots, empty := false, false
-	for i, s := range segs {
-		dots = dots || s.dots(buf) > 0
-		empty = empty || s.start == s.end && i < len(segs)-1
-	}
-	if dots && !o.ResolveDots {
-		return Path{}, DotSegment
-	}
-	if empty && o.MergeSlashes {
-		segs, changed, empty = collapse(segs), true, false
-	}
-	if dots {
-		if empty {
-			return Path{}, EmptySegment // Tomcat and Undertow would resolve it differently
+	merge := empty && o.MergeSlashes
+	switch {
+	case dots && !o.ResolveDots:
+		return scratch, DotSegment
+	case dots && empty && !merge:
+		return scratch, EmptySegment // Tomcat and Undertow would resolve it differently
+	case dots || merge || changed:
+		why := None
+		if b, why = p.rearrange(b, start, o); why != None {
+			return scratch, why
 		}
-		kept := segs[:0]
-		for i, s := range segs {
-			switch s.dots(buf) {
-			case 2:
+	case strings.HasPrefix(path, view(b[start:])):
+		p.Match = path[:len(b)-start]
+		b = b[:start]
+	default:
+		p.Match = view(b[start:])
+	}
+	if empty && !merge {
+		at := len(b)
+		b = collapse(b, p.Match)
+		p.Collapsed = view(b[at:])
+	}
+	return b, None
+}
+
+// segment is one piece between slashes: its decoded name, and what is sent for it,
+// parameters included.
+type segment struct{ name, raw string }
+
+// rearrange is for a path whose decoded form, from start on in b, is not what is
+// matched, or whose raw form is not what is sent. It appends both to b.
+func (p *Path) rearrange(b []byte, start int, o PathOptions) ([]byte, Reason) {
+	var (
+		few   [24]segment
+		kept  = few[:0]
+		names = view(b[start:])[1:]
+		raws  = p.Sent()[1:]
+	)
+	for more := true; more; {
+		var s segment
+		s.name, names, more = strings.Cut(names, "/")
+		s.raw, raws = cutRaw(raws, o.EncodedSlash == SlashDecode)
+		switch {
+		case s.name == "" && more && o.MergeSlashes:
+		case s.name == "." || s.name == "..":
+			if s.name == ".." {
 				if len(kept) == 0 {
-					return Path{}, DotSegment // above the root
+					return b, DotSegment // above the root
 				}
 				kept = kept[:len(kept)-1]
-				fallthrough
-			case 1:
-				if i == len(segs)-1 {
-					kept = append(kept, segment{})
-				}
-			default:
-				kept = append(kept, s)
 			}
-		}
-		segs, changed = kept, true
-	}
-
-	p := Path{Match: join(path, buf, segs), Target: target, sent: end}
-	if changed {
-		var b strings.Builder
-		for _, s := range segs {
-			b.WriteByte('/')
-			b.WriteString(s.raw)
-		}
-		p.sent = b.Len()
-		b.WriteString(target[end:])
-		p.Target = b.String()
-	}
-	p.params = strings.Contains(p.Sent(), ";")
-	if empty {
-		p.Collapsed = join(path, buf, collapse(segs))
-	}
-	return p, None
-}
-
-// dots returns 1 for ".", 2 for "..", else 0.
-func (s segment) dots(names []byte) int {
-	switch string(names[s.start:s.end]) {
-	case ".":
-		return 1
-	case "..":
-		return 2
-	}
-	return 0
-}
-
-// collapse drops the empty segments but the last, which is a trailing slash.
-func collapse(segs []segment) []segment {
-	var kept []segment
-	for i, s := range segs {
-		if s.start < s.end || i == len(segs)-1 {
+			if !more {
+				kept = append(kept, segment{})
+			}
+		default:
 			kept = append(kept, s)
 		}
 	}
-	return kept
+
+	query := p.Query()
+	b = slices.Grow(b, len(p.Target)+len(p.Sent()))
+	at := len(b)
+	for _, s := range kept {
+		b = append(append(b, '/'), s.name...)
+	}
+	p.Match = view(b[at:])
+	at = len(b)
+	for _, s := range kept {
+		b = append(append(b, '/'), s.raw...)
+	}
+	p.sent = len(b) - at
+	b = append(b, query...)
+	p.Target = view(b[at:])
+	p.params = strings.Contains(p.Sent(), ";")
+	return b, None
 }
 
-// join makes a match path. Where it is the beginning of the raw path, as with a
-// session id at the end, it shares those bytes.
-func join(raw string, names []byte, segs []segment) string {
-	var room [256]byte
-	b := room[:0]
-	for _, s := range segs {
-		b = append(b, '/')
-		b = append(b, names[s.start:s.end]...)
+// cutRaw cuts the first segment off a raw path. An escaped slash ends one, too, if
+// it is decoded and not in a parameter.
+func cutRaw(path string, decoded bool) (first, rest string) {
+	param := false
+	for i := range len(path) {
+		switch {
+		case path[i] == '/':
+			return path[:i], path[i+1:]
+		case path[i] == ';':
+			param = true
+		case path[i] == '%' && decoded && !param && path[i+1] == '2' && unhex(path[i+2]) == 15:
+			return path[:i], path[i+3:]
+		}
 	}
-	if len(b) <= len(raw) && string(b) == raw[:len(b)] {
-		return raw[:len(b)]
-	}
-	return string(b)
+	return path, ""
 }
+
+// collapse appends a match path without its empty segments to b. The last one stays:
+// it is a trailing slash.
+func collapse(b []byte, path string) []byte {
+	for i := range len(path) {
+		if i == 0 || path[i] != '/' || path[i-1] != '/' {
+			b = append(b, path[i])
+		}
+	}
+	return b
+}
+
+// view returns bytes that nobody changes as a string.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // unhex returns the value of a hex digit, above 15 for any other byte.
 func unhex(c byte) byte {

@@ -64,7 +64,7 @@ func TestHostOf(t *testing.T) {
 		"[FE80::1]:8080":       "[fe80::1]",
 		"10.0.0.1:80":          "10.0.0.1",
 	} {
-		if got := hostOf(host); got != want {
+		if got, _ := hostOf(host, nil); got != want {
 			t.Errorf("hostOf(%q) = %q, want %q", host, got, want)
 		}
 	}

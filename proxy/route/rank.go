@@ -51,7 +51,7 @@ func (r *rank) set(c class, value, turn uint64) (fits bool) {
 // rank. It takes no branch that depends on a rank: which is the lowest is what
 // changes with each election, and a branch would be guessed wrong.
 func lowest(list []*rank) (at int, r uint64) {
-	low, block := uint64(1)<<63-1, 0
+	r = uint64(1)<<63 - 1
 	rest := list
 	for base := 0; len(rest) >= lanes; base += lanes {
 		x := (*[lanes]*rank)(rest)
@@ -59,18 +59,19 @@ func lowest(list []*rank) (at int, r uint64) {
 		m := min(
 			min(min(x[0].n.Load(), x[1].n.Load()|1), min(x[2].n.Load()|2, x[3].n.Load()|3)),
 			min(min(x[4].n.Load()|4, x[5].n.Load()|5), min(x[6].n.Load()|6, x[7].n.Load()|7)))
-		_, lower := bits.Sub64(m, low&^(lanes-1), 0)
-		block ^= (block ^ base) & -int(lower)
-		low = min(low, m)
+		lane := int(m % lanes)
+		m &^= lanes - 1
+		_, lower := bits.Sub64(m, r, 0)
+		at ^= (at ^ (base + lane)) & -int(lower)
+		r = min(r, m)
 	}
-	base := len(list) - len(rest)
 	for i, x := range rest {
-		m := x.n.Load() | uint64(i)
-		_, lower := bits.Sub64(m, low&^(lanes-1), 0)
-		block ^= (block ^ base) & -int(lower)
-		low = min(low, m)
+		m := x.n.Load()
+		_, lower := bits.Sub64(m, r, 0)
+		at ^= (at ^ (len(list) - len(rest) + i)) & -int(lower)
+		r = min(r, m)
 	}
-	return block + int(low%lanes), low &^ (lanes - 1)
+	return at, r
 }
 
 // shared is what all versions of a table have in common.

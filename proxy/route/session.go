@@ -22,7 +22,10 @@ func (s *session) read(f *Facts, p *Policy) {
 		}
 		s.id = pathValue(f.Path.Sent(), p.PathParam)
 	}
-	s.base, s.route, _ = strings.Cut(s.id, ".")
+	s.base, s.route = s.id, ""
+	if dot := strings.IndexByte(s.id, '.'); dot >= 0 {
+		s.base, s.route = s.id[:dot], s.id[dot+1:]
+	}
 }
 
 // cookieValue returns the value of the first cookie of that name, without quotes.

@@ -233,7 +233,8 @@ type rule struct {
 func newRule(r fsm.Rule) rule {
 	c := rule{Rule: r, balancer: fsm.Lower(r.Balancer)}
 	for _, h := range r.Hosts {
-		c.hosts = append(c.hosts, hostOf(h))
+		host, _ := hostOf(h, nil)
+		c.hosts = append(c.hosts, host)
 	}
 	return c
 }
