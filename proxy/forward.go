@@ -97,7 +97,7 @@ func (p *Proxy) unconnected(x *exchange, t *target, err error) *failure {
 	f := failure{kind: failedDial, untouched: true, err: err}
 	var dial *pool.DialError
 	switch {
-	case x.gone():
+	case x.hasLeft():
 		f.kind = failedGone
 	case errors.Is(err, pool.ErrFull):
 		f.kind = failedFull
@@ -267,7 +267,7 @@ func unarrived(c *upConn) bool {
 
 // early is a connection that ended before a byte of an answer.
 func (w *waiting) early(err error, untouched bool) *failure {
-	if w.x.gone() {
+	if w.x.hasLeft() {
 		return w.x.fails(failure{kind: failedGone, err: err})
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -112,7 +112,7 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 		limit = *conf.Max
 	}
 	switch {
-	case !f.untouched || x.gone():
+	case !f.untouched || x.hasLeft():
 		return false
 	case f.kind == failedDial && f.dial != dialLate:
 		if x.dials == 0 {
@@ -132,6 +132,10 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 	x.shard.retries.Add(1)
 	return true
 }
+
+// hasLeft is gone, but not at once: who has only closed its side still takes an answer
+// that comes quickly (http-notes.md §7).
+func (x *exchange) hasLeft() bool { return time.Since(x.start) >= sliceLeast && x.gone() }
 
 // idempotent methods are those of RFC 9110 §9.2.2.
 func idempotent(method string) bool {
