@@ -114,7 +114,6 @@ type snail struct {
 	id   int
 	conn *net.TCPConn
 	left string // to send yet
-	sent int    // filler
 }
 
 // snails are all of them.
