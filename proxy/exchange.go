@@ -51,6 +51,7 @@ type exchange struct {
 
 	facts   route.Facts
 	cookies []string // backs facts.Cookies
+	scratch []byte   // backs what facts cannot cut from in
 	method  string
 	upgrade string // protocol asked for, "" for a plain request
 	idBytes [ulid.EncodedSize]byte
@@ -273,12 +274,12 @@ func (x *exchange) field(id http1.Name) *http1.Field {
 	return nil
 }
 
-// know fills in what a decision needs of the request.
-func (x *exchange) know(path route.Path) {
+// know fills in what a decision needs of the request beside its path.
+func (x *exchange) know() {
 	for i := range x.req.Fields {
 		if f := &x.req.Fields[i]; f.ID == http1.Cookie {
 			x.cookies = append(x.cookies, view(f.Value.Of(x.in)))
 		}
 	}
-	x.facts = route.NewFacts(view(x.req.Host.Of(x.in)), path, x.cookies)
+	x.scratch = x.facts.Reuse(view(x.req.Host.Of(x.in)), x.cookies, x.scratch)
 }

@@ -171,14 +171,12 @@ func (p *Proxy) answerHere(x *exchange) bool {
 		p.answerReady(x)
 		return true
 	}
-	var path route.Path
 	var why route.Reason
-	path, why = route.ParsePath(target, p.c.Path)
-	if why != route.None {
+	if x.scratch, why = x.facts.Path.Parse(target, p.c.Path, x.scratch[:0]); why != route.None {
 		p.badRequest(x)
 		return true
 	}
-	x.know(path)
+	x.know()
 	x.upgrade = p.upgradeOf(x)
 	return false
 }
