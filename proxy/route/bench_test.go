@@ -89,9 +89,10 @@ func BenchmarkDecide(b *testing.B) {
 				}
 				b.ReportAllocs()
 				defer cpu(b)()
+				var d Decision
 				i := 0
 				for b.Loop() {
-					d := Decide(w.table, list[i&63])
+					d.Decide(w.table, list[i&63])
 					if d.Node == nil {
 						b.Fatal(d.Why)
 					}
@@ -109,11 +110,12 @@ func BenchmarkParseDecideCount(b *testing.B) {
 	b.ReportAllocs()
 	defer cpu(b)()
 	var f Facts
+	var d Decision
 	var scratch []byte
 	for b.Loop() {
 		scratch, _ = f.Path.Parse("/app3-7/shop/index.html?a=1", PathOptions{}, scratch[:0])
 		scratch = f.Reuse("www.example.com:8080", cookies, scratch)
-		d := Decide(w.table, &f)
+		d.Decide(w.table, &f)
 		d.Begin()
 		d.End()
 	}
@@ -203,13 +205,14 @@ func TestNoAllocation(t *testing.T) {
 	}
 	// As the data path does: everything is a view of a buffer, or lies in scratch.
 	var f Facts
+	var d Decision
 	scratch := make([]byte, 0, 1024)
 	f.Avoid(w.table.Node("w99"))
 	for _, target := range []string{"/app0-1", "/app0-1/;x=1/a%20b;jsessionid=8F.w1?q", "/app0-1//y", "/app0-1/x/..//%2F/z?q"} {
 		if n := testing.AllocsPerRun(100, func() {
 			b, why := f.Path.Parse(target, PathOptions{EncodedSlash: SlashDecode, ResolveDots: true, MergeSlashes: true}, scratch)
 			b = f.Reuse("WWW.Example.com:8080", cookies, b)
-			if d := Decide(w.table, &f); d.Node == nil || why != None || len(b) == 0 {
+			if d.Decide(w.table, &f); d.Node == nil || why != None || len(b) == 0 {
 				t.Fatal(why, d.Why)
 			}
 			f.Avoid(w.table.Node("w98"))

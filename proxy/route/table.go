@@ -173,10 +173,9 @@ func (s *search) admits(p *part) bool {
 	return (!s.byHost || p.aliases.has(s.host)) && (s.balancer == "" || p.balancer.Name == s.balancer)
 }
 
+func (s *search) all() bool { return !s.byHost && s.balancer == "" }
+
 func (s *search) any(g *group) bool {
-	if !s.byHost && s.balancer == "" {
-		return true
-	}
 	for i := range g.parts {
 		if s.admits(&g.parts[i]) {
 			return true
@@ -190,25 +189,25 @@ func (s *search) any(g *group) bool {
 func (t *Table) longest(path string, s *search) *group {
 	// A context ends before a slash or at the end. From the deepest place on,
 	// backwards: the first that is there is the longest.
-	end := t.deepestEnd(path)
+	end := 0
+	if t.deepest > 0 && len(path) > 1 {
+		end = t.deepestEnd(path)
+	}
 	for end > 0 {
-		if g, ok := t.paths.get(path[:end]); ok && s.any(g) {
+		if g, ok := t.paths.get(path[:end]); ok && (s.all() || s.any(g)) {
 			return g
 		}
 		end = strings.LastIndexByte(path[:end], '/')
 	}
-	if g, ok := t.paths.get("/"); ok && s.any(g) {
+	if g, ok := t.paths.get("/"); ok && (s.all() || s.any(g)) {
 		return g
 	}
 	return nil
 }
 
-// deepestEnd returns where the deepest context that could match a path would end;
-// 0 if only the root context could.
+// deepestEnd returns where the deepest context that could match a path would end.
+// Both are more than the root.
 func (t *Table) deepestEnd(path string) int {
-	if t.deepest == 0 || len(path) < 2 {
-		return 0
-	}
 	slashes := 0
 	for end := 1; end <= fsm.MaxContext; end++ {
 		if end == len(path) {
