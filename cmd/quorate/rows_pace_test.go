@@ -285,7 +285,7 @@ func (r rounds) compare(t testing.TB, what string, with, without func() time.Dur
 		group.Wait()
 		a, b = append(a, x), append(b, y)
 		x, y = quantile(slices.Clone(a), 0.5), quantile(slices.Clone(b), 0.5)
-		good := float64(x) <= r.limit*float64(y)+float64(r.slack)
+		good := float64(x) <= r.limit*float64(y)+float64(r.slack)*slowdown
 		if n+1 < r.least || n+1 < r.most && !good {
 			continue
 		}
