@@ -27,7 +27,7 @@ fuzz:           ## each fuzz target for FUZZTIME (10s)
 check: build    ## each fuzz target for FUZZTIME (5s), real workers (JDK, Maven), containers (docker)
 	.ci/install check
 	.ci/fuzz $(or $(FUZZTIME),5s)
-	go test -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate ./proxy ./proxy/corpus
+	go test -p 1 -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate ./proxy ./proxy/corpus
 
 bench: build    ## quorate beside its peers (BENCH=-short: a first look), then the Go benchmarks
 	.ci/install bench
