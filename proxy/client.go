@@ -30,13 +30,14 @@ type client struct {
 	streams    atomic.Int64 // requests of HTTP/2
 }
 
-// A connection that idles for so long gets a new goroutine to rest in. The stack of
-// the one that worked has grown to 4 KB or more, and the runtime halves a stack only
-// while less than a quarter of it is in use, which the frames that wait exceed. The
-// new one waits in 2 KB (http-notes.md §12). The time is short so that a crowd that
-// comes and then idles never has many large stacks at once: what the process has
-// had it gives back late.
-const restAfter, restBy = 200 * time.Millisecond, 400 * time.Millisecond
+// A connection that idles for so long, or twice as long, gets a new goroutine to rest
+// in. The stack of the one that worked has grown to 4 KB or more, and the runtime
+// halves a stack only while less than a quarter of it is in use, which the frames that
+// wait exceed. The new one waits in 2 KB (http-notes.md §12). To begin a rest costs 25
+// µs, mostly for being woken: so clients that ask all the time are spared. It does not
+// come late, for a crowd that comes and then idles must not have large stacks all at
+// once: what a process has had it gives back late.
+const restAfter = time.Second
 
 // serve answers requests until the connection ends, and closes it; or until it rests.
 // rested: it has done so, and something has come.
@@ -89,9 +90,9 @@ func (c *client) await(rested bool) (begun, idles bool) {
 	}
 	p := c.l.p
 	t := p.tuning.Load()
-	rests := !rested && c.requests > 0 && (t.Timeouts.Idle <= 0 || t.Timeouts.Idle > restBy)
+	rests := !rested && c.requests > 0 && (t.Timeouts.Idle <= 0 || t.Timeouts.Idle > 2*p.rest)
 	if rests {
-		c.conn.Arm(c.now, restAfter, restBy)
+		c.conn.Arm(c.now, p.rest, 2*p.rest)
 	} else {
 		c.arm(t)
 	}
@@ -105,7 +106,7 @@ func (c *client) await(rested bool) (begun, idles bool) {
 		if c.dry {
 			return false, true
 		}
-		c.conn.Arm(time.Now(), restAfter, restBy) // it was over before the look
+		c.conn.Arm(time.Now(), p.rest, 2*p.rest) // it was over before the look
 		n, err = c.conn.ReadIdle(c)
 	}
 	if !c.idle.CompareAndSwap(true, false) && n > 0 {

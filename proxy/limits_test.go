@@ -155,7 +155,7 @@ func TestClientTimes(t *testing.T) {
 // A connection that rests is served again, ends when it has idled for too long, and
 // with the replica.
 func TestRest(t *testing.T) {
-	const idle = restBy + 200*time.Millisecond
+	const idle = 300 * time.Millisecond
 	r := run(t, func(c *Config) { c.Timeouts.Idle = idle })
 	r.register("w1", startWorker(t, named("w1")))
 	c := dial(t, r.addr)

@@ -41,6 +41,7 @@ type Proxy struct {
 	cutting   atomic.Bool   // life has ended
 	idleGrace time.Duration // how long idle connections are left open by Drain
 	linger    time.Duration // how long a client whose body is not wanted may go on sending
+	rest      time.Duration // how long a connection idles before it rests
 
 	life context.Context // ends when everything is cut: by Run's end, or by Drain's deadline
 	stop context.CancelFunc
@@ -94,6 +95,7 @@ func New(c Config) (*Proxy, error) {
 		log:       c.Log,
 		idleGrace: idleGrace,
 		linger:    linger,
+		rest:      restAfter,
 		followed:  map[fsm.JVMRoute]*target{},
 		overlaid:  map[fsm.JVMRoute]*fsm.State{},
 	}

@@ -69,7 +69,7 @@ func runPatient(t testing.TB, linger time.Duration, change func(*Config)) *rig {
 	if r.Proxy, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	r.idleGrace, r.linger = 100*time.Millisecond, linger
+	r.idleGrace, r.linger, r.rest = 100*time.Millisecond, linger, 50*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
