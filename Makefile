@@ -29,6 +29,10 @@ check: build    ## each fuzz target for FUZZTIME (5s), real workers (JDK, Maven)
 	.ci/fuzz $(or $(FUZZTIME),5s)
 	go test -p 1 -tags $(TAGS),check -count=1 -timeout 20m -v -run '^TestCheck' ./cmd/quorate ./proxy ./proxy/corpus
 
+soak: build     ## the long versions: what takes minutes each
+	.ci/install check
+	go test -p 1 -tags $(TAGS),soak -count=1 -timeout 90m -v -run '^TestSoak' ./cmd/quorate
+
 bench: build    ## quorate beside its peers (BENCH=-short: a first look), then the Go benchmarks
 	.ci/install bench
 	go run ./cmd/bench -proxy-binary bin/quorate $(or $(BENCH),-out docs); code=$$?; \
