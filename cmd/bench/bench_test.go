@@ -78,7 +78,7 @@ func TestConfigurations(t *testing.T) {
 			if p.conf == "" {
 				continue
 			}
-			s := &setup{Dir: t.TempDir(), Port: 1001, PortTLS: 1002, PortMCMP: 1003, PortAdmin: 1004, Groups: groups, Table: table, Register: p.register, AccessLog: true}
+			s := &setup{Dir: t.TempDir(), Port: 1001, PortTLS: 1002, PortMCMP: 1003, PortAdmin: 1004, Groups: groups, Table: table, Register: p.register}
 			if err := p.write(s); err != nil {
 				t.Errorf("%s: %v", p.name, err)
 				continue
@@ -174,7 +174,7 @@ func TestShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for now := cpu; now < cpu+0.05; now, err = treeCPU(os.Getpid()) {
+	for now := cpu; now < cpu+0.5; now, err = treeCPU(os.Getpid()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,8 +183,8 @@ func TestShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after-before < 0.04 {
-		t.Errorf("all processors together worked for %v s, we alone for 0.05 s", after-before)
+	if after-before < 0.4 {
+		t.Errorf("all processors together worked for %v s, we alone for 0.5 s", after-before)
 	}
 	if got := others(); got < 0 || got > 1.2 {
 		t.Errorf("others used %v of all processors", got)

@@ -31,9 +31,8 @@ type setup struct {
 	Connections int // it must hold so many at once
 	Files       int // limit of open files
 	Groups      []group
-	Table       bool // Groups are many
-	Register    bool // workers tell it of themselves by MCMP
-	AccessLog   bool
+	Table       bool     // Groups are many
+	Register    bool     // workers tell it of themselves by MCMP
 	Modules     []module // of httpd
 }
 

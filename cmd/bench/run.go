@@ -23,14 +23,13 @@ import (
 // bench is one run.
 type bench struct {
 	options
-	out       io.Writer
-	dir       string // of this run; everything in it goes at the end
-	self      string // this program, where everybody may execute it
-	user      *syscall.Credential
-	programs  map[string]string // of each peer
-	accessLog bool              // quorate knows access_log
-	cert      certificate
-	report    Report
+	out      io.Writer
+	dir      string // of this run; everything in it goes at the end
+	self     string // this program, where everybody may execute it
+	user     *syscall.Credential
+	programs map[string]string // of each peer
+	cert     certificate
+	report   Report
 }
 
 // series is how the processors are shared out.
@@ -306,14 +305,6 @@ func (b *bench) quorate(ctx context.Context, path string) error {
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build ./cmd/quorate: %w\n%s", err, out)
 		}
-	}
-	out, err := exec.CommandContext(ctx, path, "config", "print").Output()
-	if err != nil {
-		return fmt.Errorf("quorate config print: %w", err)
-	}
-	b.accessLog = strings.Contains(string(out), "\naccess_log:")
-	if !b.accessLog {
-		fmt.Fprintln(b.out, "this quorate knows no access_log: it is measured without one")
 	}
 	return nil
 }

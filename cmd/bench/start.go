@@ -53,7 +53,6 @@ func (b *bench) start(ctx context.Context, p *peer, s setup, cpus string) (_ *ru
 	}
 	s.Port, s.PortTLS, s.PortMCMP, s.PortAdmin = ports[0], ports[1], ports[2], ports[3]
 	s.Register = p.register
-	s.AccessLog = p.name != "quorate" || b.accessLog
 	if err := p.write(&s); err != nil {
 		return nil, fmt.Errorf("%s: configuration: %w", p.name, err)
 	}
@@ -122,7 +121,7 @@ func (r *running) stop() error {
 	if r.failed != nil {
 		return fmt.Errorf("%s: %w", r.peer.name, r.failed)
 	}
-	if !r.setup.AccessLog || r.peer.bare || r.asked == 0 {
+	if r.peer.bare || r.asked == 0 {
 		return nil
 	}
 	name := r.setup.Dir + "/access.log"
