@@ -150,7 +150,7 @@ func show(m any, b []byte) string {
 	case *Response:
 		fields = r.Fields
 		fmt.Fprintf(&s, "%d %q 1.%d", r.Status, r.Reason.Of(b), r.Minor)
-		kind, length := r.Body(false)
+		kind, length := r.Body()
 		fmt.Fprintf(&s, " %s", [...]string{"no-body", "by-length", "by-chunks", "until-close"}[kind])
 		if kind == ByLength {
 			fmt.Fprintf(&s, "=%d", length)

@@ -164,7 +164,7 @@ func response(t *testing.T, b []byte, at int, head bool) {
 		method = "HEAD"
 	}
 	q, rerr := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), &http.Request{Method: method})
-	kind, length := r.Body(head)
+	kind, length := r.Body()
 	if rerr != nil {
 		// Where no body can be, its framing is judged by net/http alone; Trailer is dropped.
 		if kind == NoBody || slices.ContainsFunc(r.Fields, func(f Field) bool { return f.ID == Trailer }) {

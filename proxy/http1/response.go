@@ -82,14 +82,14 @@ func (r *Response) Parse(b []byte, l Limits) (n int, err *Error) {
 
 // statusLine reads HTTP/1.x SP 3DIGIT [SP reason] CRLF, as far as it is there.
 func (r *Response) statusLine(b []byte, limit int) *Error {
-	const form = "HTTP/1.# ###" // # stands for a digit
+	const form = "HTTP/1.0 000" // 0 stands for any digit
 	if limit > 0 {
 		limit += 2
 	}
 	w := window(b, 0, limit)
 	i := r.lines.at
 	for ; i < len(w) && i < len(form); i++ {
-		if w[i] != form[i] && (form[i] != '#' || classes[w[i]]&isDigit == 0) {
+		if w[i] != form[i] && (form[i] != '0' || classes[w[i]]&isDigit == 0) {
 			return errStatusLine
 		}
 	}
@@ -174,7 +174,7 @@ func (r *Response) judge(b []byte) *Error {
 	if r.HasLength {
 		r.Length = r.framing.length
 	}
-	if r.bare(r.Head) {
+	if r.bare() {
 		if r.framing.chunked && !r.HasLength {
 			r.Length = -1
 		}
@@ -190,15 +190,15 @@ func (r *Response) judge(b []byte) *Error {
 }
 
 // bare: no body, whatever the head says (RFC 9112 §6.3).
-func (r *Response) bare(head bool) bool {
-	return head || r.Status < 200 || r.Status == 204 || r.Status == 304
+func (r *Response) bare() bool {
+	return r.Head || r.Status < 200 || r.Status == 204 || r.Status == 304
 }
 
 // Body says where the body of a final answer ends, and its length if that is
-// known beforehand. head: the request was HEAD.
-func (r *Response) Body(head bool) (Body, int64) {
+// known beforehand.
+func (r *Response) Body() (Body, int64) {
 	switch {
-	case r.bare(head || r.Head):
+	case r.bare():
 		return NoBody, 0
 	case r.Length == -1:
 		return ByChunks, -1
