@@ -16,12 +16,11 @@ import (
 )
 
 // A draining listener closes when its accept queue is empty: the kernel resets what
-// it still holds. Nothing has come for queueLook; but on a busy machine a deadline
-// is heard of before a connection, so a last look follows, which ends at once.
-// Where clients never cease to come it closes after queueMost all the same.
+// it still holds. It waits until nothing has come for queueLook, at most queueMost,
+// for clients may never cease to come; then it takes what the kernel says is queued,
+// and closes as soon as that is nothing, or after queueMost once more.
 const (
 	queueLook = 2 * time.Millisecond
-	queueLast = 100 * time.Microsecond
 	queueMost = time.Second
 )
 
@@ -200,10 +199,10 @@ func (l *listener) drain() {
 // accept takes the next connection. While draining it takes what is queued, then
 // closes.
 func (l *listener) accept() (*net.TCPConn, error) {
-	wait := queueLook
+	quiet := false // nothing has come for queueLook
 	for {
 		draining := l.p.draining.Load()
-		if draining && !l.look(wait) {
+		if draining && !l.goesOn(quiet) {
 			l.Close()
 			return nil, net.ErrClosed
 		}
@@ -217,13 +216,7 @@ func (l *listener) accept() (*net.TCPConn, error) {
 			}
 			return tcp, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if draining && wait == queueLast {
-				l.Close()
-				return nil, net.ErrClosed
-			}
-			if draining {
-				wait = queueLast
-			}
+			quiet = draining
 		case isOneOf(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM):
 			l.p.stats.acceptFailures.Add(1)
 			l.p.complain(err)
@@ -248,14 +241,20 @@ func (p *Proxy) complain(err error) {
 	}
 }
 
-// look gives the next Accept its time; false: draining has lasted queueMost.
-func (l *listener) look(wait time.Duration) bool {
+// goesOn gives the next Accept of a draining listener its time; false: it is over.
+func (l *listener) goesOn(quiet bool) bool {
 	now := time.Now()
 	if l.ends.IsZero() {
 		l.ends = now.Add(queueMost)
 	}
+	if quiet || now.After(l.ends) {
+		tcp, ok := l.Listener.(*net.TCPListener)
+		if !ok || !wire.Queued(tcp) || now.After(l.ends.Add(queueMost)) {
+			return false
+		}
+	}
 	d, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
-	return ok && d.SetDeadline(now.Add(wait)) == nil && now.Before(l.ends)
+	return ok && d.SetDeadline(now.Add(queueLook)) == nil
 }
 
 func (l *listener) Close() error {

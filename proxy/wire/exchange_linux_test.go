@@ -434,3 +434,34 @@ func TestAcked(t *testing.T) {
 		}
 	})
 }
+
+// What the kernel has accepted and nobody has taken is queued.
+func TestQueued(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if Queued(l.(*net.TCPListener)) {
+		t.Error("nobody has come")
+	}
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !Queued(l.(*net.TCPListener)) {
+		t.Error("one waits")
+	}
+	if c, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if Queued(l.(*net.TCPListener)) {
+		t.Error("it was taken")
+	}
+	l.Close()
+	if Queued(l.(*net.TCPListener)) {
+		t.Error("it is closed")
+	}
+}

@@ -2,7 +2,10 @@
 
 package wire
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // Where the poller cannot be asked the way Linux can, the same calls work without the
 // looks: a stale connection shows in its write or read, and no proof is ever given.
@@ -36,6 +39,9 @@ func (c *Conn) Stale() bool { return false }
 
 // Gone knows of no poll.
 func (c *Conn) Gone() bool { return false }
+
+// Queued knows of no poll.
+func Queued(*net.TCPListener) bool { return false }
 
 // Acked: the system does not say.
 func (c *Conn) Acked() (uint64, bool) { return 0, false }

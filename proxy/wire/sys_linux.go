@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,17 @@ func drop(fd uintptr, most, flags int) (int, error) {
 
 // hungUp sees a FIN even behind unread bytes, which a peek would not.
 func hungUp(fd uintptr) bool { return poll(fd, unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) }
+
+// Queued says, without waiting, whether a connection waits to be accepted.
+func Queued(l *net.TCPListener) bool {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return false // closed
+	}
+	queued := false
+	err = raw.Control(func(fd uintptr) { queued = poll(fd, unix.POLLIN) })
+	return err == nil && queued
+}
 
 // dead sees RST, and that both sides were closed; a peer that only ended its own is not
 // dead.
