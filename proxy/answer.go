@@ -77,7 +77,7 @@ func (x *exchange) plain(status int, text string, closing bool, extra ...string)
 
 // refuseHead answers a head that is malformed, too large or too slow: then closes.
 func (p *Proxy) refuseHead(x *exchange, bad *http1.Error) {
-	x.shard.inFlight.Add(1)
+	p.stats.counts.Add(x.shard, countInFlight, 1)
 	defer p.account(x)
 	if x.start.IsZero() {
 		x.start = time.Now()

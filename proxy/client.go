@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -149,10 +150,9 @@ func (c *client) answer() bool {
 		c.t = t
 		c.peer.trusted = t.trusts(c.peer.addr)
 	}
-	x.t, x.peer, x.label = c.t, &c.peer, c.l.label
+	x.t, x.peer, x.l = c.t, &c.peer, c.l
 	x.h1.conn, x.down = c.conn, &x.h1
 	x.h1.chunked, x.h1.none = false, false
-	x.redirect = c.l.redirect
 	switch {
 	case c.surplus && c.l.h2c && isPreface(x.in[:x.n]):
 		c.sendAway(goAwayCalm)
@@ -208,10 +208,10 @@ func (c *client) end(x *exchange, orderly bool) bool {
 }
 
 // account adds the connection's bytes to the sums.
-func (c *client) account(s *shard) {
-	in, out := c.conn.ReadBytes(), c.conn.Written()
-	s.received.Add(in - c.in.Swap(in)) // streams may swap in any order: the sum is right
-	s.sent.Add(out - c.out.Swap(out))
+func (c *client) account(shard int) {
+	in, out, counts := c.conn.ReadBytes(), c.conn.Written(), c.l.p.stats.counts
+	counts.Add(shard, countReceived, int64(in-c.in.Swap(in))) // streams may swap in any order: the sum is right
+	counts.Add(shard, countSent, int64(out-c.out.Swap(out)))
 }
 
 // readHead reads on until the head is whole. False: the connection ends; it has
@@ -279,7 +279,7 @@ func (c *client) open() bool {
 	if d := t.Timeouts.Header; d > 0 {
 		deadline = time.Now().Add(d)
 	}
-	remote, _ := netip.ParseAddrPort(c.conn.TCP().RemoteAddr().String())
+	remote := c.conn.TCP().RemoteAddr().(*net.TCPAddr).AddrPort()
 	var rest []byte
 	if l.proxied {
 		from := remote.Addr().Unmap()
@@ -316,7 +316,7 @@ func (c *client) know(remote netip.AddrPort, t *Tuning) {
 // turnAway tells a client that there are too many.
 func (c *client) turnAway(x *exchange) {
 	x.start = time.Now()
-	x.shard.inFlight.Add(1)
+	c.l.p.stats.counts.Add(x.shard, countInFlight, 1)
 	defer c.l.p.account(x)
 	x.method = "GET"
 	x.name()

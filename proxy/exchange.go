@@ -28,13 +28,11 @@ const bufferSize = 16 << 10
 type exchange struct {
 	p     *Proxy
 	t     *Tuning // as it was when the request came
-	shard *shard
+	shard int     // in which it counts
+	l     *listener
 	down  downstream
 	h1    h1 // down, for clients that speak HTTP/1
 	peer  *peer
-	label string // of the listener
-
-	redirect bool // everything is sent to https
 
 	in   []byte // what the client sent: a head, then what there is of the body
 	n    int    // bytes that are filled
@@ -89,9 +87,10 @@ type exchange struct {
 	pump   pump
 	held   *upConn // the worker's connection in use
 	heldOf *pool.Pool
-	gone   func() bool // down.gone, made once
-	waits  func() bool // gone, asked while a connection is awaited; made once
-	pumped func()      // pump.run, made once
+	over   <-chan struct{} // closed when a stream of HTTP/2 ends; nil: gone has to be asked
+	gone   func() bool     // down.gone, made once
+	waits  func() bool     // gone, asked while a connection is awaited; made once
+	pumped func()          // pump.run, made once
 	entry  accesslog.Record
 }
 
@@ -148,7 +147,7 @@ func (p *Proxy) take() *exchange { return p.pool.Get().(*exchange) }
 func (p *Proxy) give(x *exchange) {
 	x.clear()
 	x.n = 0
-	x.down, x.peer = nil, nil
+	x.down, x.peer, x.l, x.over = nil, nil, nil, nil
 	x.h1.conn = nil
 	if len(x.in) > bufferSize {
 		x.in = make([]byte, bufferSize)
@@ -162,7 +161,7 @@ func (x *exchange) clear() {
 	x.returnBuffers()
 	x.req.Reset()
 	x.body.reset()
-	x.head, x.redirect, x.h1.old = 0, false, false
+	x.head, x.h1.old = 0, false
 	clear(x.cookies)
 	x.cookies = x.cookies[:0]
 	x.facts = route.Facts{}
@@ -207,7 +206,7 @@ func (x *exchange) returnBuffers() {
 
 // run is an exchange whose head has been read, from the check to the account.
 func (p *Proxy) run(x *exchange) {
-	x.shard.inFlight.Add(1)
+	p.stats.counts.Add(x.shard, countInFlight, 1)
 	defer p.account(x)
 	defer p.recovered(x)
 	x.method = view(x.req.Method.Of(x.in))

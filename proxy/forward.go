@@ -75,7 +75,7 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 			began := time.Now()
 			var err error
 			x.dialling, x.dialled = t, began
-			if c, err = u.pool.Open(nil, x.waits); err == pool.ErrClosed && !t.retired.Load() {
+			if c, err = u.pool.Open(x.over, x.waits); err == pool.ErrClosed && !t.retired.Load() {
 				u = p.upstream(t) // it has moved
 				continue
 			} else if err != nil {
@@ -83,9 +83,9 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 			}
 			x.connecting = max(0, x.connecting) + time.Since(began)
 		}
-		f, again := p.send(x, d, t, u, c)
-		if again == againNext || again == againOnce && (!proven || c.Reused) {
-			proven = proven || again == againOnce
+		f, more := p.send(x, d, t, u, c)
+		if more == resendNext || more == resendOnce && (!proven || c.Reused) {
+			proven = proven || more == resendOnce
 			continue
 		}
 		return f
@@ -119,33 +119,33 @@ func (x *exchange) fails(f failure) *failure {
 	return &x.failed
 }
 
-// again says whether the same request may be sent to the same node once more.
-type again uint8
+// resend says whether the same request may be sent to the same node once more.
+type resend uint8
 
 const (
-	againNot  again = iota
-	againNext       // nothing was sent: take the next connection
-	againOnce       // nothing arrived: on a new connection, once
+	resendNot  resend = iota
+	resendNext        // nothing was sent: take the next connection
+	resendOnce        // nothing arrived: on a new connection, once
 )
 
 // send is one request on one connection. The connection goes back, or is closed,
 // before it returns.
-func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *upConn) (*failure, again) {
+func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *upConn) (*failure, resend) {
 	x.takeBuffers()
 	x.held, x.heldOf = c, u.pool
 	lines := 0
 	x.out, lines = p.appendRequest(x, x.out[:0], d, u, c)
 	if limit := x.t.Limits.Headers; limit > 0 && lines > limit {
 		x.release(c.Exchanges > 0, -1) // a fresh one has not carried anything: it would count
-		return x.fails(failure{kind: failedLimit, err: errManyFields}), againNot
+		return x.fails(failure{kind: failedLimit, err: errManyFields}), resendNot
 	}
 	w := waiting{x: x, u: u, c: c}
 	c.SetWriteTimeout(u.timeout)
-	f, again := w.await()
-	if f != nil || again != againNot {
+	f, more := w.await()
+	if f != nil || more != resendNot {
 		x.stopPump()
 		x.release(false, 0)
-		return f, again
+		return f, more
 	}
 	p.answers(t)
 	t.requests[class(x.resp.Status)].Add(1)
@@ -153,7 +153,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	if x.resp.Status == 101 {
 		p.tunnel(x, c, w.head)
 		x.release(false, 0)
-		return nil, againNot
+		return nil, resendNot
 	}
 	reusable := p.relay(x, &w)
 	if x.pump.conn != nil || x.body.present {
@@ -164,7 +164,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 	t.duration.Add(int64(x.ended.Sub(w.began)))
 	reusable = reusable && !x.resp.Close && x.upN == w.used && (x.resp.Minor > 0 || x.resp.KeepAlive)
 	x.release(reusable, x.resp.KeepAliveTimeout)
-	return nil, againNot
+	return nil, resendNot
 }
 
 // release ends the exchange's hold of a worker's connection; keepAlive is what the
@@ -193,12 +193,12 @@ type waiting struct {
 }
 
 // await sends the request and waits for the head of its answer, which is then in
-// x.resp. A failure, or again, says that there is none; the caller ends pump and
+// x.resp. A failure, or resend, says that there is none; the caller ends pump and
 // connection.
-func (w *waiting) await() (*failure, again) {
+func (w *waiting) await() (*failure, resend) {
 	x, c, b := w.x, w.c, &w.x.body
 	x.upN = 0
-	expecting := x.req.Expect && b.present && !b.whole && !x.h1.old
+	expecting := x.expects()
 	w.began = time.Now()
 	var n int
 	var err error
@@ -213,21 +213,21 @@ func (w *waiting) await() (*failure, again) {
 				break
 			}
 		}
-		if f, again, over := w.written(wrote, n, err); over {
-			return f, again
+		if f, more, over := w.written(wrote, n, err); over {
+			return f, more
 		}
 	} else {
 		if c.Reused && c.Stale() {
-			return nil, againNext
+			return nil, resendNext
 		}
 		if !expecting {
 			x.out = x.appendReady(x.out)
 		}
 		if wrote, err := c.Write(x.out); err != nil {
 			if wrote == 0 && !b.taken {
-				return w.early(err, true), againOnce
+				return w.early(err, true), resendOnce
 			}
-			return w.early(err, expecting), againNot
+			return w.early(err, expecting), resendNot
 		}
 		if !expecting {
 			b.start, b.taken = b.end, true
@@ -239,23 +239,23 @@ func (w *waiting) await() (*failure, again) {
 }
 
 // written sorts what WriteRead says. over: there will be no answer.
-func (w *waiting) written(wrote, n int, err error) (f *failure, again again, over bool) {
+func (w *waiting) written(wrote, n int, err error) (f *failure, more resend, over bool) {
 	x, c := w.x, w.c
 	switch {
 	case n > 0 || err == nil:
-		return nil, againNot, false
+		return nil, resendNot, false
 	case err == wire.ErrStale && c.Reused:
-		return nil, againNext, true
+		return nil, resendNext, true
 	case err == wire.ErrStale: // closed as soon as it was made: so may be the next
-		return x.fails(failure{kind: failedDial, dial: dialBroken, untouched: true, err: err}), againOnce, true
+		return x.fails(failure{kind: failedDial, dial: dialBroken, untouched: true, err: err}), resendOnce, true
 	case errors.Is(err, os.ErrDeadlineExceeded) && wrote == len(x.out):
-		return nil, againNot, false
+		return nil, resendNot, false
 	case wrote == 0:
-		return w.early(err, true), againOnce, true
+		return w.early(err, true), resendOnce, true
 	case wrote == len(x.out) && err == io.EOF && c.Reused && unarrived(c):
-		return w.early(errEarly, false), againOnce, true
+		return w.early(errEarly, false), resendOnce, true
 	}
-	return w.early(err, !x.body.present), againNot, true
+	return w.early(err, !x.body.present), resendNot, true
 }
 
 // unarrived says whether the peer closed before its kernel had a byte of this
@@ -291,12 +291,12 @@ func (x *exchange) arm(c *upConn, now, deadline time.Time) {
 
 // answer reads until the head of a final answer is there. silent: the first slice of
 // the wait is over.
-func (w *waiting) answer(expecting, silent bool) (*failure, again) {
+func (w *waiting) answer(expecting, silent bool) (*failure, resend) {
 	x, c := w.x, w.c
 	since := w.began // of the last progress
 	if silent {
 		if err := w.slice(&since, &expecting); err != nil {
-			return w.unanswered(err), againNot
+			return w.unanswered(err), resendNot
 		}
 	}
 	for told := 0; ; {
@@ -304,7 +304,7 @@ func (w *waiting) answer(expecting, silent bool) (*failure, again) {
 		x.resp.Head = x.method == "HEAD"
 		head, err := w.readHead(&since, &expecting)
 		if err != nil {
-			return w.unanswered(err), againNot
+			return w.unanswered(err), resendNot
 		}
 		if x.firstByte < 0 {
 			x.firstByte = time.Since(w.began)
@@ -312,22 +312,22 @@ func (w *waiting) answer(expecting, silent bool) (*failure, again) {
 		r := &x.resp
 		if r.Status >= 200 || r.Status == 101 {
 			if r.Status == 101 && !x.switches() {
-				return x.fails(failure{kind: failedAnswer, err: errors.New("status 101 out of place")}), againNot
+				return x.fails(failure{kind: failedAnswer, err: errors.New("status 101 out of place")}), resendNot
 			}
 			w.head = head
-			return nil, againNot
+			return nil, resendNot
 		}
 		if told++; told > maxInformational {
-			return x.fails(failure{kind: failedAnswer, err: errChatty}), againNot
+			return x.fails(failure{kind: failedAnswer, err: errChatty}), resendNot
 		}
 		switch {
 		case r.Status != 100:
 			if err := x.down.inform(r, x.up); err != nil {
-				return x.fails(failure{kind: failedGone, err: err}), againNot
+				return x.fails(failure{kind: failedGone, err: err}), resendNot
 			}
 		case expecting:
 			if err := x.down.inform(r, x.up); err != nil {
-				return x.fails(failure{kind: failedGone, err: err}), againNot
+				return x.fails(failure{kind: failedGone, err: err}), resendNot
 			}
 			expecting = false
 			x.startPump(c)
@@ -389,23 +389,15 @@ func (w *waiting) slice(since *time.Time, expecting *bool) error {
 			*since = at
 		}
 	}
-	switch {
-	case w.x.p.isCut():
-		return errCut
-	case !x.pumping() && x.down.gone():
-		return errGone
-	case !x.limit.IsZero() && !now.Before(x.limit):
-		return errLate
-	case *expecting && now.Sub(w.began) >= expectTime:
-		*expecting = false
-		if err := x.inform100(); err != nil {
-			return errGone
-		}
-		*since = now
-		x.startPump(w.c)
-	case now.Sub(*since) >= w.u.timeout:
-		return errSilent
+	err := x.outOfTime(now, *since, w.u.timeout)
+	if !*expecting || now.Sub(w.began) < expectTime || err != nil && err != errSilent {
+		return err
 	}
+	*expecting, *since = false, now
+	if x.inform100() != nil {
+		return errGone
+	}
+	x.startPump(w.c)
 	return nil
 }
 
@@ -444,6 +436,9 @@ func (x *exchange) growUp() {
 func (x *exchange) switches() bool {
 	return x.upgrade != "" && x.resp.ConnUpgrade && strings.EqualFold(view(x.resp.Upgrade.Of(x.up)), x.upgrade)
 }
+
+// expects says whether the client waits for a word before it sends its body.
+func (x *exchange) expects() bool { return x.req.Expect && x.body.present && !x.body.whole }
 
 // inform100 tells the client to go on with its body.
 func (x *exchange) inform100() error {

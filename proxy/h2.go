@@ -193,7 +193,7 @@ func (s *h2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := &h2{x: x, w: w, r: r, control: http.NewResponseController(w), peer: c.peer}
 	x.t = p.tuning.Load()
 	h.peer.trusted = x.t.trusts(h.peer.addr)
-	x.down, x.peer, x.label, x.redirect = h, &h.peer, s.l.label, s.l.redirect
+	x.down, x.peer, x.l, x.over = h, &h.peer, s.l, r.Context().Done()
 	n := c.streams.Add(1)
 	limit := int64(x.t.Limits.RequestsPerConnection)
 	h.last = limit > 0 && n >= limit

@@ -90,7 +90,7 @@ func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upst
 		to = append(to, "TE: trailers\r\n"...)
 		lines++
 	}
-	if r.Expect && b.present && !b.whole && !x.h1.old {
+	if x.expects() {
 		to = append(to, "Expect: 100-continue\r\n"...)
 		lines++
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -221,8 +222,11 @@ func (p *Proxy) worry(t *target, since time.Time) {
 		defer p.probes.add(-1)
 		ctx, cancel := context.WithTimeout(p.life, limit-waited)
 		defer cancel()
-		d := &dialer{tls: p.tlsFor(config.Host)}
-		c, err := d.dial(ctx, "tcp", addressOf(config.Host, config.Port), config.Type == "https")
+		var secure *tls.Config
+		if config.Type == "https" {
+			secure = p.tlsFor(config.Host)
+		}
+		c, err := connect(ctx, addressOf(config.Host, config.Port), secure)
 		if err != nil {
 			p.judge(t, err, 1)
 			return

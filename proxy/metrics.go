@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +25,7 @@ type Stats struct {
 func (p *Proxy) Stats() Stats {
 	s := Stats{InFlight: p.stats.inFlight(), ClientConnections: p.clients.Load()}
 	for i := range s.Class {
-		for j := range p.stats.shards {
-			s.Class[i] += p.stats.shards[j].class[i].Load()
-		}
+		s.Class[i] = uint64(p.stats.counts.Value(countClass + i))
 		s.Requests += s.Class[i]
 	}
 	return s
@@ -47,27 +46,28 @@ var codes = [6]string{1: "1xx", "2xx", "3xx", "4xx", "5xx"}
 // class is the index in codes of a status; what is above 599 counts as 5xx.
 func class(status int) int { return min(status/100, 5) }
 
-// stats is what the exchanges count. What each of them touches is in shards, so
-// that cores do not meet.
+// What all exchanges count, in shards so that cores do not meet.
+const (
+	countInFlight = iota
+	countReceived // client bytes
+	countSent
+	countRetries
+	countMoved
+	countClass // of answers; six of them
+	counters   = countClass + len(codes)
+)
+
+// stats is what is counted.
 type stats struct {
-	shards         []shard
+	shards         int
 	next           atomic.Uint32
+	counts         *tally.Group
 	upgraded       atomic.Int64
 	acceptFailures atomic.Int64
 	local          *prometheus.CounterVec
 
 	balancers atomic.Pointer[map[string]*balancerStats]
 	mu        sync.Mutex // held while balancers is replaced
-}
-
-// shard is the part that some of the pooled exchanges count in.
-type shard struct {
-	number         int
-	inFlight       atomic.Int64
-	received, sent atomic.Uint64 // client bytes
-	retries, moved atomic.Uint64
-	class          [6]atomic.Uint64
-	_              [64]byte
 }
 
 // balancerStats is of one balancer, or of the requests that got none.
@@ -79,13 +79,11 @@ type balancerStats struct {
 
 func newStats() *stats {
 	s := &stats{
-		shards: make([]shard, tally.Shards()),
+		shards: tally.Shards(),
 		local: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorate_http_local_responses_total",
 			Help: "Answers of the replica itself, by reason."}, []string{"reason"}),
 	}
-	for i := range s.shards {
-		s.shards[i].number = i
-	}
+	s.counts = tally.NewGroup(s.shards, counters)
 	for _, r := range []string{ownNoContext, ownUnavailable, ownBadRequest, ownLimit, ownTimeout, ownConnectFailed} {
 		s.local.WithLabelValues(r)
 	}
@@ -94,21 +92,9 @@ func newStats() *stats {
 }
 
 // place gives the next exchange its shard.
-func (s *stats) place() *shard { return &s.shards[int(s.next.Add(1))%len(s.shards)] }
+func (s *stats) place() int { return int(s.next.Add(1)) % s.shards }
 
-func (s *stats) inFlight() (n int64) {
-	for i := range s.shards {
-		n += s.shards[i].inFlight.Load()
-	}
-	return n
-}
-
-func (s *stats) sum(of func(*shard) uint64) (n uint64) {
-	for i := range s.shards {
-		n += of(&s.shards[i])
-	}
-	return n
-}
+func (s *stats) inFlight() int64 { return s.counts.Value(countInFlight) }
 
 func (s *stats) own(reason string) { s.local.WithLabelValues(reason).Inc() }
 
@@ -121,9 +107,9 @@ func (s *stats) of(balancer string) *balancerStats {
 	defer s.mu.Unlock()
 	list := maps.Clone(*s.balancers.Load())
 	if list[balancer] == nil {
-		b := &balancerStats{requests: tally.NewGroup(len(s.shards), len(codes))}
+		b := &balancerStats{requests: tally.NewGroup(s.shards, len(codes))}
 		for i := range b.duration {
-			b.duration[i] = tally.NewHistogram(len(s.shards), 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+			b.duration[i] = tally.NewHistogram(s.shards, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 		}
 		b.budget.requests = b.answered
 		list[balancer] = b
@@ -151,19 +137,20 @@ func (p *Proxy) account(x *exchange) {
 	}
 	took := x.ended.Sub(x.start)
 	code := class(status)
-	x.shard.class[code].Add(1)
+	counts := p.stats.counts
+	counts.Add(x.shard, countClass+code, 1)
 	b := p.stats.of(x.balancer)
-	b.requests.Add(x.shard.number, code, 1)
+	b.requests.Add(x.shard, code, 1)
 	if x.status != 101 {
-		b.duration[code].Observe(x.shard.number, took)
+		b.duration[code].Observe(x.shard, took)
 	}
 	if x.moved {
-		x.shard.moved.Add(1)
+		counts.Add(x.shard, countMoved, 1)
 	}
 	if p.c.AccessLog != nil {
 		p.record(x, status, took)
 	}
-	x.shard.inFlight.Add(-1)
+	counts.Add(x.shard, countInFlight, -1)
 }
 
 // record writes the exchange to the access log.
@@ -171,7 +158,7 @@ func (p *Proxy) record(x *exchange, status int, took time.Duration) {
 	r := &x.entry
 	*r = accesslog.Record{
 		Time:         x.start,
-		Listener:     x.label,
+		Listener:     x.l.label,
 		Client:       x.client(),
 		Host:         view(x.req.Host.Of(x.in)),
 		Method:       x.method,
@@ -198,12 +185,7 @@ func (p *Proxy) record(x *exchange, status int, took time.Duration) {
 	if x.cause != nil {
 		r.Error = x.cause.Error()
 	}
-	for i := range len(r.Path) {
-		if r.Path[i] == '?' {
-			r.Path, r.Query = r.Path[:i], r.Path[i+1:]
-			break
-		}
-	}
+	r.Path, r.Query, _ = strings.Cut(r.Path, "?")
 	if f := x.field(http1.UserAgent); f != nil {
 		r.UserAgent = view(f.Value.Of(x.in))
 	}
@@ -279,12 +261,12 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
-	send(descRetries, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.retries.Load() })))
-	send(descMoved, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.moved.Load() })))
-	send(descInFlight, prometheus.GaugeValue, float64(s.inFlight()))
+	ch <- s.counts.Metric(countRetries, descRetries, prometheus.CounterValue)
+	ch <- s.counts.Metric(countMoved, descMoved, prometheus.CounterValue)
+	ch <- s.counts.Metric(countInFlight, descInFlight, prometheus.GaugeValue)
 	send(descUpgraded, prometheus.GaugeValue, float64(s.upgraded.Load()))
-	send(descReceived, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.received.Load() })))
-	send(descSent, prometheus.CounterValue, float64(s.sum(func(s *shard) uint64 { return s.sent.Load() })))
+	ch <- s.counts.Metric(countReceived, descReceived, prometheus.CounterValue)
+	ch <- s.counts.Metric(countSent, descSent, prometheus.CounterValue)
 	send(descNoAccept, prometheus.CounterValue, float64(s.acceptFailures.Load()))
 	for _, l := range p.listeners {
 		send(descClients, prometheus.GaugeValue, float64(l.open.Load()), l.label)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,9 +24,12 @@ func (p *Proxy) probe(ctx context.Context, scheme, host string, port int) error 
 	if how == "none" {
 		return nil
 	}
-	d := &dialer{tls: p.tlsFor(host)}
 	address := addressOf(host, port)
-	c, err := d.dial(ctx, "tcp", address, scheme == "https" && how != "tcp")
+	var secure *tls.Config
+	if scheme == "https" && how != "tcp" {
+		secure = p.tlsFor(host)
+	}
+	c, err := connect(ctx, address, secure)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.cut() // again: of what was accepted meanwhile
 	p.serving.Wait()
 	p.await(context.Background(), func() bool { return p.stats.inFlight() == 0 && p.clients.Load() == 0 })
-	p.probes.wait(context.Background())
+	p.probes.wait()
 	p.targets.Range(func(_, t any) bool {
 		t.(*target).retire()
 		return true
@@ -317,7 +317,7 @@ type count struct {
 	zero chan struct{} // someone waits
 }
 
-func (c *count) add(d int64) (now int64) {
+func (c *count) add(d int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n += d
@@ -325,7 +325,6 @@ func (c *count) add(d int64) (now int64) {
 		close(c.zero)
 		c.zero = nil
 	}
-	return c.n
 }
 
 func (c *count) value() int64 {
@@ -334,22 +333,18 @@ func (c *count) value() int64 {
 	return c.n
 }
 
-func (c *count) wait(ctx context.Context) error {
+func (c *count) wait() {
 	for {
 		c.mu.Lock()
 		if c.n == 0 {
 			c.mu.Unlock()
-			return nil
+			return
 		}
 		if c.zero == nil {
 			c.zero = make(chan struct{})
 		}
 		zero := c.zero
 		c.mu.Unlock()
-		select {
-		case <-zero:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		<-zero
 	}
 }

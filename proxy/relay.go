@@ -25,7 +25,7 @@ var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 // answer breaks off, so does the client's connection.
 func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
 	r := &x.resp
-	kind, length := r.Body(x.method == "HEAD")
+	kind, length := r.Body()
 	said, none := int64(-1), false
 	switch {
 	case kind == http1.ByLength:
@@ -126,9 +126,8 @@ func (p *Proxy) spliceAnswer(x *exchange, w *waiting, n int64) (moved int64, ok 
 	if to == nil || w.c.TLS() != nil {
 		return 0, false, nil
 	}
-	began := time.Now()
-	since := began
-	for moved < n || n < 0 {
+	since := time.Now()
+	for moved < n {
 		x.arm(w.c, time.Now(), since.Add(w.u.timeout))
 		k, ok, fromClient, err := w.c.Splice(to, n-moved)
 		if !ok {
@@ -196,14 +195,19 @@ func (p *Proxy) idle(x *exchange, w *waiting, since time.Time) error {
 		}
 		w.c.Resume() // the pump has ended the wait: the answer goes on all the same
 	}
+	return x.outOfTime(now, since, w.u.timeout)
+}
+
+// outOfTime says why a silent worker is waited for no longer; nil: it is.
+func (x *exchange) outOfTime(now, since time.Time, timeout time.Duration) error {
 	switch {
-	case p.isCut():
+	case x.p.isCut():
 		return errCut
 	case !x.pumping() && x.down.gone():
 		return errGone
 	case !x.limit.IsZero() && !now.Before(x.limit):
 		return errLate
-	case now.Sub(since) >= w.u.timeout:
+	case now.Sub(since) >= timeout:
 		return errSilent
 	}
 	return nil
@@ -258,11 +262,6 @@ func (p *Proxy) relayRest(x *exchange, w *waiting) bool {
 	x.sent += int64(x.upN - w.head)
 	if err := x.down.write(x.up[w.head:x.upN], true); err != nil {
 		return p.broken(x, "client", err)
-	}
-	if x.upN == w.head { // a head alone must not wait for what may never come
-		if err := x.down.write(nil, true); err != nil {
-			return p.broken(x, "client", err)
-		}
 	}
 	for {
 		n, err := p.more(x, w, x.up)

@@ -21,8 +21,9 @@ func (p *Proxy) serve(x *exchange) {
 		p.failBody(x, err)
 		return
 	}
+	var d route.Decision
 	for {
-		d := p.decide(x)
+		p.decide(x, &d)
 		if d.Node == nil {
 			p.refuse(x, &d)
 			return
@@ -48,13 +49,13 @@ func (p *Proxy) try(x *exchange, d *route.Decision) *failure {
 
 // decide chooses a node and counts the request there. If the election finds none
 // it waits for a change of the table, as long as the balancer's WaitWorker.
-func (p *Proxy) decide(x *exchange) route.Decision {
+func (p *Proxy) decide(x *exchange, d *route.Decision) {
 	var deadline time.Time
 	var changed <-chan struct{}
 	for {
 		x.index = p.index.Load()
 		t := p.table.Load()
-		d := route.Decide(t, &x.facts)
+		d.Decide(t, &x.facts)
 		x.wanted = d.Wanted
 		if d.Balancer != nil {
 			x.balancer = d.Balancer.Name
@@ -62,13 +63,13 @@ func (p *Proxy) decide(x *exchange) route.Decision {
 		if d.Node != nil {
 			d.Begin()
 			if p.table.Load() == t {
-				return d
+				return
 			}
 			d.End() // a drain may have looked between the two: see Decision.Begin
 			continue
 		}
 		if d.Wait <= 0 || x.last != nil || p.draining.Load() {
-			return d
+			return
 		}
 		if changed == nil { // first listen, then look again
 			changed = p.changed.next()
@@ -78,7 +79,7 @@ func (p *Proxy) decide(x *exchange) route.Decision {
 			deadline = time.Now().Add(d.Wait)
 		}
 		if !x.awaitChange(changed, deadline) {
-			return d
+			return
 		}
 		changed = nil
 	}
@@ -129,7 +130,7 @@ func (p *Proxy) again(x *exchange, d *route.Decision, f *failure) bool {
 		return false
 	}
 	x.attempts++
-	x.shard.retries.Add(1)
+	p.stats.counts.Add(x.shard, countRetries, 1)
 	return true
 }
 
@@ -156,7 +157,7 @@ func (p *Proxy) answerHere(x *exchange) bool {
 		x.answer(405, "This method is not allowed.", false, "Allow: "+p.allowed())
 		return true
 	}
-	if x.redirect {
+	if x.l.redirect {
 		x.noteBody()
 		p.redirect(x, target)
 		return true

@@ -39,9 +39,14 @@ func newTarget(n *route.Node) *target { return &target{node: n} }
 func (p *Proxy) upstream(t *target) *upstream {
 	record := t.node.Record()
 	config := &record.Config
-	if u := t.current.Load(); u != nil && (u.seen.Load() == record || u.config == *config) {
-		u.seen.Store(record)
-		return u
+	if u := t.current.Load(); u != nil {
+		if u.seen.Load() == record {
+			return u
+		}
+		if u.config == *config {
+			u.seen.Store(record) // a write for each change, none for each request
+			return u
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -64,7 +64,10 @@ func (p *Proxy) tunnel(x *exchange, c *upConn, head int) {
 		}
 	}
 	t := &tunnel{p: p, client: client, worker: c.Conn, idle: p.c.Upstream.Upgrade.IdleTimeout}
-	t.last.Store(time.Now().UnixNano())
+	t.moved()
+	for _, c := range []*wire.Conn{client, c.Conn} {
+		c.SetReadDeadline(time.Time{}) // what the request has left
+	}
 	p.tunnels.add(t)
 	defer p.tunnels.remove(t)
 	x.returnBuffers()
@@ -102,7 +105,7 @@ func (t *tunnel) carry(to, from *wire.Conn) (moved int64) {
 		n, err := from.ReadIdle(&b)
 		if n > 0 {
 			moved += int64(n)
-			t.last.Store(time.Now().UnixNano())
+			t.moved()
 			_, failed := to.Write(b.buf.up[:n])
 			full := n == len(b.buf.up)
 			b.Give()
@@ -164,10 +167,11 @@ func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 		n, ok, lost, err := from.Splice(to, spliceMost)
 		moved += n
 		if n > 0 {
-			t.last.Store(time.Now().UnixNano())
+			t.moved()
 		}
 		switch {
 		case !ok:
+			from.SetReadDeadline(time.Time{})
 			return moved, false, nil
 		case lost: // what was in the pipe: nothing may follow it
 			return moved, true, err
@@ -175,6 +179,7 @@ func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 			return moved, true, errCut
 		case err == nil && n == spliceMost:
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			from.SetReadDeadline(time.Time{})
 			return moved, false, nil // it idles, and others want the pipe
 		default:
 			return moved, true, err
@@ -182,12 +187,18 @@ func (t *tunnel) splice(to, from *wire.Conn) (moved int64, ok bool, err error) {
 	}
 }
 
-// arm gives a read the time that the tunnel may idle.
+// arm gives a read the time that the tunnel may idle. Without such a time none is set
+// for each message: reads have none.
 func (t *tunnel) arm(c *wire.Conn) {
 	if t.idle > 0 {
 		c.SetReadDeadline(time.Unix(0, t.last.Load()).Add(t.idle))
-	} else {
-		c.SetReadDeadline(time.Time{})
+	}
+}
+
+// moved notes that something came.
+func (t *tunnel) moved() {
+	if t.idle > 0 {
+		t.last.Store(time.Now().UnixNano())
 	}
 }
 

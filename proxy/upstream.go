@@ -68,18 +68,15 @@ func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
 	return u
 }
 
-// dialer connects to one address, for a probe.
-type dialer struct {
-	net net.Dialer
-	tls *tls.Config
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string, secure bool) (net.Conn, error) {
-	c, err := d.net.DialContext(ctx, network, address)
-	if err != nil || !secure {
+// connect dials an address, for a probe; secure is how TLS is spoken there, nil: it
+// is not.
+func connect(ctx context.Context, address string, secure *tls.Config) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil || secure == nil {
 		return c, err
 	}
-	s := tls.Client(c, d.tls)
+	s := tls.Client(c, secure)
 	if err := s.HandshakeContext(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("TLS with %s: %w", address, explainTLS(err))
