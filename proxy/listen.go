@@ -40,7 +40,8 @@ type listener struct {
 	redirect bool        // everything is sent to https
 	h2       *h2Server   // nil: never
 	open     atomic.Int64
-	ends     time.Time // when draining closes it at the latest; for the accepting goroutine alone
+	ends     time.Time  // when draining closes it at the latest; for the accepting goroutine alone
+	files    wire.Files // for the accepting goroutine alone
 	closed   sync.Once
 	done     chan struct{} // closed with the listener
 
@@ -114,7 +115,7 @@ func (l *listener) take(tcp *net.TCPConn) {
 	c := &client{l: l, conn: conn, t: t}
 	limit := int64(t.Limits.Connections)
 	switch {
-	case conn.Scarce():
+	case l.files.Scarce(conn):
 		p.stats.acceptFailures.Add(1)
 		p.complain(errScarce)
 		conn.Close()
@@ -133,10 +134,10 @@ func (l *listener) take(tcp *net.TCPConn) {
 	l.clients[c] = struct{}{}
 	l.mu.Unlock()
 	p.serving.Add(1)
-	go c.run()
+	p.crew.serve(c)
 }
 
-// run is the goroutine of a connection.
+// run serves a connection from its first byte to its end, or until it rests.
 func (c *client) run() {
 	defer c.l.p.serving.Done()
 	if c.open() {

@@ -132,7 +132,7 @@ func (p *Pool) connectOne(ctx context.Context, to netip.AddrPort, n int) (*wire.
 		tcp.Close()
 		return nil, err
 	}
-	if c.Scarce() {
+	if new(wire.Files).Scarce(c) {
 		c.Close()
 		return nil, fmt.Errorf("dial %s: %w: the last are not for users", to, syscall.EMFILE)
 	}
