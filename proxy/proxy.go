@@ -33,8 +33,9 @@ type Proxy struct {
 
 	clients    atomic.Int64   // open client connections
 	serving    sync.WaitGroup // their goroutines, those of HTTP/1
-	lingering  atomic.Int64   // connections that are only listened to any more
-	complained atomic.Int64   // when accept's trouble was last told, Unix s
+	crew       crew
+	lingering  atomic.Int64 // connections that are only listened to any more
+	complained atomic.Int64 // when accept's trouble was last told, Unix s
 
 	draining  atomic.Bool
 	graceOver atomic.Bool   // while draining: idle connections are closed
@@ -98,6 +99,7 @@ func New(c Config) (*Proxy, error) {
 		rest:      restAfter,
 		followed:  map[fsm.JVMRoute]*target{},
 		overlaid:  map[fsm.JVMRoute]*fsm.State{},
+		crew:      crew{work: make(chan *client)},
 	}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.pool.New = func() any { return p.newExchange() }
@@ -142,6 +144,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.watchers.Wait()
 	p.cut() // again: of what was accepted meanwhile
 	p.serving.Wait()
+	p.crew.end()
 	p.await(context.Background(), func() bool { return p.stats.inFlight() == 0 && p.clients.Load() == 0 })
 	p.probes.wait()
 	p.targets.Range(func(_, t any) bool {
@@ -227,6 +230,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 	var s shrink
 	for sleep(ctx, time.Second) {
 		s.look(p)
+		p.crew.shrink()
 		for _, b := range *p.stats.balancers.Load() {
 			b.budget.tick()
 		}
