@@ -120,7 +120,7 @@ func rootCommand(g *globals) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().BoolVar(&g.noColor, "no-color", false, "no colour on a terminal")
 	root.AddCommand(serveCommand(g), demoCommand(g), initCommand(g), secretCommand(g), statusCommand(g), workersCommand(g),
-		healthCommand(g), configCommand(g), versionCommand(g))
+		healthCommand(g), configCommand(g), migrateCommand(g), versionCommand(g))
 	wrapArgs(root)
 	return root
 }
