@@ -169,8 +169,36 @@ func (l *loader) checkReach() {
 	}
 }
 
+// checkAdvertise refuses to announce what no worker can reach.
+func (l *loader) checkAdvertise(m *MCMP) {
+	const path = "mcmp.advertise.address"
+	a := &m.Advertise
+	if a.Address != "" {
+		host := a.Address
+		if h, _, err := net.SplitHostPort(a.Address); err == nil {
+			host = h
+			if !isAddress(a.Address, false) {
+				l.refuse(path, "must be HOST or HOST:PORT, as workers reach it", "")
+				return
+			}
+		}
+		if !isHost(host) || isWildcard(host) {
+			l.refuse(path, "must be HOST or HOST:PORT, as workers reach it", "")
+		}
+		return
+	}
+	switch {
+	case !a.Enabled:
+	case len(m.Listeners) == 0:
+		l.refuse("mcmp.advertise.enabled", "there is no MCMP listener to announce", "")
+	case isWildcard(hostOf(m.Listeners[0].Address)):
+		l.refuse("mcmp.advertise.enabled", "mcmp.listeners[0] is a wildcard, which no worker can reach", "give mcmp.advertise.address")
+	}
+}
+
 func (l *loader) checkMCMP() {
 	m := &l.config.MCMP
+	l.checkAdvertise(m)
 	if m.ReplyBudget <= 0 || m.ReplyBudget >= 20*time.Second {
 		l.refuse("mcmp.reply_budget", "must be more than 0 and less than 20s, when workers give up", "")
 	}

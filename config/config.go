@@ -82,7 +82,7 @@ type MCMP struct {
 	IdleTimeout     time.Duration        `key:"idle_timeout" default:"5m" min:"60s" doc:"60s or more"`
 	ReplyBudget     time.Duration        `key:"reply_budget" default:"5s" doc:"under the 20s of workers"`
 	Rate            MCMPRate             `key:"rate"`
-	Advertise       Advertise            `key:"advertise" later:"yes"`
+	Advertise       Advertise            `key:"advertise" doc:"by UDP multicast; each replica announces its first MCMP listener"`
 }
 
 // MCMPListener is one MCMP address. TLS is on when it is not nil.
@@ -100,13 +100,13 @@ type MCMPRate struct {
 // Advertise is the UDP announcement workers listen for.
 type Advertise struct {
 	Enabled         bool          `key:"enabled" default:"false"`
-	Group           string        `key:"group" default:"224.0.1.105"`
-	Port            int           `key:"port" default:"23364"`
-	Interval        time.Duration `key:"interval" default:"10s"`
-	TTL             int           `key:"ttl" default:"10"`
-	Interfaces      []string      `key:"interfaces"`
-	Address         string        `key:"address"`
-	SecurityKeyFile string        `key:"security_key_file"`
+	Group           string        `key:"group" default:"224.0.1.105" rule:"group"`
+	Port            int           `key:"port" default:"23364" min:"1" max:"65535"`
+	Interval        time.Duration `key:"interval" default:"10s" min:"100ms"`
+	TTL             int           `key:"ttl" default:"10" max:"255" doc:"hops"`
+	Interfaces      []string      `key:"interfaces" rule:"given" doc:"names; none = the one that has the address"`
+	Address         string        `key:"address" doc:"HOST or HOST:PORT to announce, where the listener is a wildcard"`
+	SecurityKeyFile string        `key:"security_key_file" file:"secret" doc:"as workers have it"`
 }
 
 // Traffic is what users reach. Without listeners the replica is a witness.

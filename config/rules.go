@@ -33,6 +33,9 @@ func checkText(rule, s string) string {
 		ok, must = s == "" || isHost(s) && !isWildcard(s), "must be a host alone, as others reach it"
 	case "server_name":
 		ok, must = isHost(s), "must be auto or a host name"
+	case "group":
+		a, err := netip.ParseAddr(s)
+		ok, must = err == nil && a.IsMulticast(), "must be a multicast address"
 	case "path":
 		ok, must = isPath(s), "must be a path that begins with /"
 	case "ready_path":

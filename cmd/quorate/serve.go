@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/config"
 	"github.com/quorate/quorate/gossip"
 	"github.com/quorate/quorate/mcmp"
+	"github.com/quorate/quorate/mcmp/advertise"
 	"github.com/quorate/quorate/proxy"
 	"github.com/quorate/quorate/proxy/accesslog"
 	"github.com/quorate/quorate/raftnode"
@@ -69,7 +70,8 @@ type server struct {
 	proxy   *proxy.Proxy
 	mcmp    *mcmp.Server
 	admin   *admin.Server
-	access  *accesslog.Log // nil: none
+	access  *accesslog.Log    // nil: none
+	adverts *advertise.Sender // nil: none
 
 	certificates *certificates
 
@@ -109,6 +111,9 @@ func serve(ctx context.Context, g *globals, conf *config.Config, logs *logs) err
 	parts.run("traffic", s.proxy.Run)
 	parts.run("mcmp", s.mcmp.Run)
 	parts.run("admin", s.admin.Run)
+	if s.adverts != nil {
+		parts.run("advertise", s.adverts.Run)
+	}
 	parts.run("reload", reload.Run)
 	if s.gossip != nil {
 		parts.run("gossip", s.gossip.Run)
@@ -174,6 +179,9 @@ func (s *server) stop(p *parts, reason error) {
 		s.log.Warn("leadership was not handed over", "error", err)
 	}
 	done()
+	if s.adverts != nil {
+		p.stop("advertise")
+	}
 	p.stop("mcmp")
 	drain, done := context.WithTimeout(ctx, s.conf.Replica.DrainTimeout)
 	if err := s.proxy.Drain(drain); err != nil {
@@ -206,6 +214,9 @@ func (s *server) open() error {
 		return err
 	}
 	if err := s.openMCMP(); err != nil {
+		return err
+	}
+	if err := s.openAdvertise(); err != nil {
 		return err
 	}
 	return s.openAdmin()

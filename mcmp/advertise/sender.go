@@ -1,0 +1,219 @@
+package advertise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// Config of a Sender.
+type Config struct {
+	Group      netip.AddrPort // of multicast
+	TTL        int            // hops
+	Interval   time.Duration
+	Interfaces []string // names; none: that of Address, else the system's choice
+	Address    string   // host:port of our MCMP listener, as workers reach it
+	Protocol   string   // http, https
+	Host       string   // our name
+	Key        []byte
+	Keyed      bool // Key counts; without it there is none
+	Log        *slog.Logger
+}
+
+// Sender announces one MCMP listener.
+type Sender struct {
+	c      Config
+	salt   [16]byte
+	packet Packet
+	paths  []*path
+	sent   atomic.Uint64
+	failed atomic.Uint64
+}
+
+// path is an interface to send through.
+type path struct {
+	name    string // "": the system's choice
+	conn    net.PacketConn
+	trouble string // what was last logged
+}
+
+// New makes a Sender; nothing is opened before Run. Errors name what cannot be announced.
+func New(c Config) (*Sender, error) {
+	host, port, err := net.SplitHostPort(c.Address)
+	if err != nil || port == "" || port == "0" {
+		return nil, fmt.Errorf("announce %q: no HOST:PORT", c.Address)
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "" || err == nil && ip.IsUnspecified():
+		return nil, fmt.Errorf("announce %s: workers cannot reach a wildcard", c.Address)
+	case err == nil:
+		host = ip.WithZone("").String()
+	}
+	if !c.Group.Addr().IsMulticast() {
+		return nil, fmt.Errorf("announce to %s: no multicast group", c.Group)
+	}
+	if i := strings.IndexFunc(string(c.Key), func(r rune) bool { return r < 0x20 || r > 0x7e }); i >= 0 {
+		return nil, errors.New("the key must be ASCII: workers replace what is not")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Sender{c: c, salt: Salt(c.Key, c.Keyed)}
+	id := uuid.NewString()
+	s.packet = Packet{Server: id, Address: net.JoinHostPort(host, port), URL: "/" + id, Protocol: c.Protocol, Host: c.Host}
+	names := c.Interfaces
+	if len(names) == 0 {
+		names = []string{holder(ip)}
+	}
+	for _, n := range names {
+		s.paths = append(s.paths, &path{name: n})
+	}
+	return s, nil
+}
+
+// holder is the interface that has an address, "" if none has.
+func holder(ip netip.Addr) string {
+	all, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, i := range all {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().WithZone("") == ip.WithZone("") {
+				return i.Name
+			}
+		}
+	}
+	return ""
+}
+
+// Sent and Failed count datagrams.
+func (s *Sender) Sent() uint64   { return s.sent.Load() }
+func (s *Sender) Failed() uint64 { return s.failed.Load() }
+
+// Run announces at once and then each interval, until ctx ends: then it tells that the
+// listener is going and gone. What the network refuses is logged when it changes, and
+// tried again with the next announcement.
+func (s *Sender) Run(ctx context.Context) error {
+	defer s.close()
+	tick := time.NewTicker(s.c.Interval)
+	defer tick.Stop()
+	for {
+		s.announce(http.StatusOK)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.announce(http.StatusForbidden)
+			s.announce(http.StatusGone)
+			return nil
+		}
+	}
+}
+
+// announce sends one packet through every interface.
+func (s *Sender) announce(status int) {
+	p := s.packet
+	s.packet.Sequence++
+	p.Sequence = s.packet.Sequence
+	p.Status, p.Date = status, time.Now().UTC().Format(http.TimeFormat)
+	if status != http.StatusOK {
+		p.Address = "" // a worker that knows us not must not begin with this one
+	}
+	b := p.Append(nil, s.salt)
+	for _, way := range s.paths {
+		err := s.send(way, b)
+		text := ""
+		if err != nil {
+			s.failed.Add(1)
+			text = err.Error()
+			way.close()
+		} else {
+			s.sent.Add(1)
+		}
+		switch {
+		case text == way.trouble:
+		case text != "":
+			s.c.Log.Warn("advertising fails", "interface", way.name, "group", s.c.Group, "error", err)
+		default:
+			s.c.Log.Info("advertising works again", "interface", way.name, "group", s.c.Group)
+		}
+		way.trouble = text
+	}
+}
+
+func (s *Sender) send(way *path, b []byte) error {
+	if way.conn == nil {
+		if err := s.open(way); err != nil {
+			return err
+		}
+	}
+	_, err := way.conn.WriteTo(b, net.UDPAddrFromAddrPort(s.c.Group))
+	return err
+}
+
+// open makes the socket of an interface, which may have come only now.
+func (s *Sender) open(way *path) error {
+	var in *net.Interface
+	if way.name != "" {
+		var err error
+		if in, err = net.InterfaceByName(way.name); err != nil {
+			return fmt.Errorf("interface %s: %w", way.name, err)
+		}
+	}
+	network := "udp4"
+	if s.c.Group.Addr().Is6() {
+		network = "udp6"
+	}
+	c, err := net.ListenPacket(network, ":0")
+	if err != nil {
+		return err
+	}
+	if network == "udp4" {
+		p := ipv4.NewPacketConn(c)
+		err = errors.Join(p.SetMulticastTTL(s.c.TTL), p.SetMulticastLoopback(true))
+		if in != nil {
+			err = errors.Join(err, p.SetMulticastInterface(in))
+		}
+	} else {
+		p := ipv6.NewPacketConn(c)
+		err = errors.Join(p.SetMulticastHopLimit(s.c.TTL), p.SetMulticastLoopback(true))
+		if in != nil {
+			err = errors.Join(err, p.SetMulticastInterface(in))
+		}
+	}
+	if err != nil {
+		c.Close()
+		return err
+	}
+	way.conn = c
+	return nil
+}
+
+func (p *path) close() {
+	if p.conn != nil {
+		p.conn.Close()
+		p.conn = nil
+	}
+}
+
+func (s *Sender) close() {
+	for _, p := range s.paths {
+		p.close()
+	}
+}
