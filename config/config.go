@@ -216,7 +216,7 @@ type Upstream struct {
 	Pool            Pool                `key:"pool" doc:"per worker"`
 	Retry           Retry               `key:"retry"`
 	HTTP            UpstreamHTTP        `key:"http"`
-	AJP             AJP                 `key:"ajp" later:"yes"`
+	AJP             AJP                 `key:"ajp"`
 	TLS             UpstreamTLS         `key:"tls"`
 	Upgrade         Upgrade             `key:"upgrade"`
 	Health          Health              `key:"health"`
@@ -245,9 +245,9 @@ type UpstreamHTTP struct {
 
 // AJP is for ajp workers.
 type AJP struct {
-	MaxPacketBytes Size          `key:"max_packet_bytes" default:"8KiB"`
-	SecretFile     string        `key:"secret_file"`
-	CPingAfterIdle time.Duration `key:"cping_after_idle" default:"1s"`
+	MaxPacketBytes Size          `key:"max_packet_bytes" default:"8KiB" doc:"8KiB to 64KiB, as the worker's packetSize"`
+	SecretFile     string        `key:"secret_file" file:"secret" doc:"one line: the workers' secret"`
+	CPingAfterIdle time.Duration `key:"cping_after_idle" default:"1s" doc:"0 asks before each request"`
 }
 
 // UpstreamTLS is for https workers.

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
+	"github.com/quorate/quorate/proxy/ajp"
 	"github.com/quorate/quorate/proxy/http1"
 	"github.com/quorate/quorate/proxy/route"
 )
@@ -155,11 +157,28 @@ func (p *Proxy) fail(x *exchange, f *failure) {
 	case failedBody:
 		p.failBody(x, f.err)
 	case failedLimit:
-		p.stats.own(ownLimit)
-		x.answer(431, "Too many header lines.", true)
+		p.failLimit(x, f.err)
 	default:
 		p.stats.own(ownConnectFailed)
 		x.answer(502, sayBroken, false)
+	}
+}
+
+// failLimit answers a request that workers would not take.
+func (p *Proxy) failLimit(x *exchange, err error) {
+	var large *ajp.SizeError
+	switch {
+	case errors.As(err, &large) && large.Target:
+		p.stats.own(ownLimit)
+		x.answer(414, "The address is too long.", true)
+	case errors.As(err, &large):
+		p.stats.own(ownLimit)
+		x.answer(431, "The header is too large.", true)
+	case err == ajp.ErrName:
+		p.badRequest(x)
+	default:
+		p.stats.own(ownLimit)
+		x.answer(431, "Too many header lines.", true)
 	}
 }
 

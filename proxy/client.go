@@ -310,7 +310,7 @@ func (c *client) open() bool {
 
 func (c *client) know(remote netip.AddrPort, t *Tuning) {
 	a := remote.Addr().Unmap().WithZone("")
-	c.peer = peer{addr: a, address: a.String(), trusted: t.trusts(a), secure: c.l.tls != nil}
+	c.peer = peer{addr: a, address: a.String(), trusted: t.trusts(a), secure: c.l.tls != nil, port: remote.Port(), local: c.conn.TCP().LocalAddr()}
 }
 
 // turnAway tells a client that there are too many.

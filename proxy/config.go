@@ -86,6 +86,7 @@ type Upstream struct {
 	PreserveHost           bool  // the worker sees the client's Host
 	MaxResponseHeaderBytes int64 // default 64 KiB
 	TLS                    UpstreamTLS
+	AJP                    AJP
 	Upgrade                Upgrade
 	Health                 Health
 	XForwarded             bool // X-Forwarded-For, -Host, -Proto, -Port, -Server
@@ -112,6 +113,9 @@ type UpstreamTLS struct {
 type Upgrade struct {
 	Protocols   []string      // tokens of Upgrade that are let through; "*" any but h2c, HTTP and TLS
 	IdleTimeout time.Duration // of a tunnel, both directions
+	// Connectors say where requests for an upgrade go whose worker speaks AJP:
+	// http://host:port or https://host:port, by JVMRoute.
+	Connectors map[string]string
 }
 
 // Health checks of workers.

@@ -72,6 +72,7 @@ type exchange struct {
 	lingering  bool   // the client may still be sending
 	broken     bool   // the client's connection is of no use any more
 	tunnelled  bool   // it has become a tunnel
+	informed   bool   // the client was told by us to go on with its body
 	closedBy   string
 	cause      error // why there is no proper answer
 
@@ -170,7 +171,7 @@ func (x *exchange) clear() {
 	x.limit, x.refused, x.start, x.ended = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.balancer, x.worker, x.context, x.wanted, x.index = noBalancer, "", "", "", 0
 	x.status, x.sent = 0, 0
-	x.moved, x.closing, x.lingering, x.broken, x.tunnelled = false, false, false, false, false
+	x.moved, x.closing, x.lingering, x.broken, x.tunnelled, x.informed = false, false, false, false, false, false
 	x.closedBy, x.cause = "", nil
 	x.attempts, x.tries, x.dials, x.dialling = 0, 0, 0, nil
 	x.last, x.failed = nil, failure{}

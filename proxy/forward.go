@@ -30,7 +30,7 @@ const (
 	failedAnswer                    // what came is no answer
 	failedLate                      // no answer in time
 	failedBody                      // the client's body failed
-	failedLimit                     // more header lines than workers take
+	failedLimit                     // more header lines than workers take, or more than a packet of AJP holds
 	failedGone                      // the client has left, or this replica stops
 )
 
@@ -64,7 +64,7 @@ type upConn = pool.Conn
 // connection that turns out to be dead (http-notes.md §8).
 func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 	t := p.target(d.Node)
-	u := p.upstream(t)
+	u := p.upstreamFor(x, t)
 	x.tries++
 	for proven := false; ; {
 		var c *upConn
@@ -76,10 +76,10 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 			var err error
 			x.dialling, x.dialled = t, began
 			if c, err = u.pool.Open(x.over, x.waits); err == pool.ErrClosed && !t.retired.Load() {
-				u = p.upstream(t) // it has moved
+				u = p.upstreamFor(x, t) // it has moved
 				continue
 			} else if err != nil {
-				return p.unconnected(x, t, err)
+				return p.unconnected(x, t, u, err)
 			}
 			x.connecting = max(0, x.connecting) + time.Since(began)
 		}
@@ -93,7 +93,7 @@ func (p *Proxy) forward(x *exchange, d *route.Decision) *failure {
 }
 
 // unconnected sorts the error of a connection that was not made.
-func (p *Proxy) unconnected(x *exchange, t *target, err error) *failure {
+func (p *Proxy) unconnected(x *exchange, t *target, u *upstream, err error) *failure {
 	f := failure{kind: failedDial, untouched: true, err: err}
 	var dial *pool.DialError
 	switch {
@@ -106,7 +106,9 @@ func (p *Proxy) unconnected(x *exchange, t *target, err error) *failure {
 	case errors.As(err, &dial):
 		err = explainTLS(dial.Err)
 		f.dial = classifyDial(err)
-		p.dialFailed(t, f.dial, err)
+		if !u.beside { // else the node itself may be well
+			p.dialFailed(t, f.dial, err)
+		}
 	default:
 		f.dial = dialLocal
 	}
@@ -133,6 +135,9 @@ const (
 func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *upConn) (*failure, resend) {
 	x.takeBuffers()
 	x.held, x.heldOf = c, u.pool
+	if u.ajp {
+		return p.sendAJP(x, d, t, u, c)
+	}
 	lines := 0
 	x.out, lines = p.appendRequest(x, x.out[:0], d, u, c)
 	if limit := x.t.Limits.Headers; limit > 0 && lines > limit {
@@ -155,7 +160,7 @@ func (p *Proxy) send(x *exchange, d *route.Decision, t *target, u *upstream, c *
 		x.release(false, 0)
 		return nil, resendNot
 	}
-	reusable := p.relay(x, &w)
+	reusable := p.relay(x, &w, nil)
 	if x.pump.conn != nil || x.body.present {
 		reusable = x.stopPump() && reusable
 	}

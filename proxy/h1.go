@@ -18,13 +18,36 @@ type h1 struct {
 	none    bool // the answer has no body
 	old     bool // the client speaks HTTP/1.0
 	stopped atomic.Bool
+	sliced  bool      // fill waits for a slice at most, then says errNoBytes, until a time
+	until   time.Time // this one; zero: for ever
 }
 
 func (h *h1) fill(to []byte) (int, error) {
+	if h.sliced {
+		return h.fillSlice(to)
+	}
 	h.conn.SetReadDeadline(h.x.bodyDeadline(time.Now()))
 	n, err := h.conn.Read(to)
 	if n > 0 {
 		return n, nil
+	}
+	return 0, h.fault(err)
+}
+
+// fillSlice is fill where somebody else has to be looked at in between.
+func (h *h1) fillSlice(to []byte) (int, error) {
+	now := time.Now()
+	if left := h.until.Sub(now); h.until.IsZero() || left > sliceMost {
+		h.conn.Arm(now, sliceLeast, sliceMost)
+	} else {
+		h.conn.SetReadDeadline(h.until)
+	}
+	n, err := h.conn.Read(to)
+	switch {
+	case n > 0:
+		return n, nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && !h.stopped.Load() && (h.until.IsZero() || time.Now().Before(h.until)):
+		return 0, errNoBytes
 	}
 	return 0, h.fault(err)
 }

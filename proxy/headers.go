@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -16,6 +17,9 @@ type peer struct {
 	address string
 	trusted bool
 	secure  bool // it came by TLS
+	port    uint16
+	local   net.Addr   // our end
+	tls     *clientTLS // nil: plain
 }
 
 // trusts says whether forwarding headers of an address are believed.
@@ -32,14 +36,7 @@ func (t *Tuning) trusts(a netip.Addr) bool {
 // and counts its lines. A worker never sees the client's framing.
 func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upstream, c *upConn) ([]byte, int) {
 	r, in, b := &x.req, x.in, &x.body
-	target := x.facts.Path.Target
-	var stripped []string
-	if d.Strip {
-		target, stripped = route.StripSession(&x.facts.Path, x.facts.Cookies, d.Policy)
-		if strings.HasPrefix(target, "//") { // of "/;id/x"
-			target = "/" + strings.TrimLeft(target, "/")
-		}
-	}
+	target, stripped := stripped(x, d)
 	to = append(to, x.method...)
 	to = append(to, ' ')
 	to = append(to, target...)
@@ -98,6 +95,19 @@ func (p *Proxy) appendRequest(x *exchange, to []byte, d *route.Decision, u *upst
 	to = append(to, "X-Request-Id: "...)
 	to = append(append(to, x.id...), "\r\n\r\n"...)
 	return to, lines + more + 1
+}
+
+// stripped is the target that the worker gets, and the Cookie lines where the session
+// is taken out of them.
+func stripped(x *exchange, d *route.Decision) (target string, cookies []string) {
+	if !d.Strip {
+		return x.facts.Path.Target, nil
+	}
+	target, cookies = route.StripSession(&x.facts.Path, x.facts.Cookies, d.Policy)
+	if strings.HasPrefix(target, "//") { // of "/;id/x"
+		target = "/" + strings.TrimLeft(target, "/")
+	}
+	return target, cookies
 }
 
 // reserved are the lines that may follow Connection: TE, Expect, five of

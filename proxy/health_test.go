@@ -128,36 +128,6 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// An ajp worker is checked, shown, and gets no request.
-func TestAJP(t *testing.T) {
-	r := run(t, func(c *Config) { c.Upstream.Health = Health{Interval: time.Hour} })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b := make([]byte, 5)
-			io.ReadFull(c, b)
-			c.Write([]byte("\x41\x42\x00\x01\x09"))
-			c.Close()
-		}
-	}()
-	r.register("w1", &worker{addr: l.Addr().String()}, func(n *fsm.NodeConfig) { n.Type = "ajp" })
-	if err := r.Check(t.Context(), "w1"); err != nil {
-		t.Error(err)
-	}
-	r.get("/").want(t, 503, sayNoWorker)
-	if _, why := r.Table().Why("w1", r.clock); why != "type ajp: not in this version" {
-		t.Error(why)
-	}
-}
-
 // Many who fail to connect in time share one probe, and only its failure counts.
 func TestDialTimesOut(t *testing.T) {
 	r := run(t, func(c *Config) { c.Upstream.Health = Health{Interval: time.Hour} })

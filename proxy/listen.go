@@ -301,7 +301,9 @@ func (c *client) handshake(rest []byte, deadline time.Time) bool {
 		return false
 	}
 	c.conn.SetDeadline(time.Time{})
-	if t.ConnectionState().NegotiatedProtocol == "h2" && l.h2 != nil {
+	state := t.ConnectionState()
+	c.peer.tls = describeTLS(&state)
+	if state.NegotiatedProtocol == "h2" && l.h2 != nil {
 		if c.surplus {
 			c.sendAway(goAwayCalm)
 			return false

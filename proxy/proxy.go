@@ -17,19 +17,21 @@ import (
 
 // Proxy is the data plane of one replica.
 type Proxy struct {
-	c         Config
-	log       *slog.Logger
-	table     atomic.Pointer[route.Table] // read by every exchange
-	index     atomic.Uint64               // of the last entry in table, for the access log: stored after it, read before
-	changed   change                      // fires after each new table and each node that is back
-	targets   sync.Map                    // *route.Node → *target
-	tuning    atomic.Pointer[Tuning]
-	listeners []*listener
-	stats     *stats
-	pool      sync.Pool // of *exchange
-	tunnels   tunnels
-	date      atomic.Pointer[dateLine]
-	httpsPort string // of the first listener with TLS
+	c          Config
+	log        *slog.Logger
+	table      atomic.Pointer[route.Table] // read by every exchange
+	index      atomic.Uint64               // of the last entry in table, for the access log: stored after it, read before
+	changed    change                      // fires after each new table and each node that is back
+	targets    sync.Map                    // *route.Node → *target
+	tuning     atomic.Pointer[Tuning]
+	listeners  []*listener
+	stats      *stats
+	pool       sync.Pool                 // of *exchange
+	links      sync.Pool                 // of *link
+	connectors map[string]fsm.NodeConfig // for upgrades, by worker
+	tunnels    tunnels
+	date       atomic.Pointer[dateLine]
+	httpsPort  string // of the first listener with TLS
 
 	clients    atomic.Int64   // open client connections
 	serving    sync.WaitGroup // their goroutines, those of HTTP/1
@@ -91,18 +93,24 @@ func New(c Config) (*Proxy, error) {
 	default:
 		return nil, fmt.Errorf("health probe %q: must be auto, options, get, head, tcp or none", u.Health.Probe)
 	}
+	connectors, err := parseConnectors(u.Upgrade.Connectors)
+	if err != nil {
+		return nil, err
+	}
 	p := &Proxy{
-		c:         c,
-		log:       c.Log,
-		idleGrace: idleGrace,
-		linger:    linger,
-		rest:      restAfter,
-		followed:  map[fsm.JVMRoute]*target{},
-		overlaid:  map[fsm.JVMRoute]*fsm.State{},
-		crew:      crew{work: make(chan *client)},
+		c:          c,
+		connectors: connectors,
+		log:        c.Log,
+		idleGrace:  idleGrace,
+		linger:     linger,
+		rest:       restAfter,
+		followed:   map[fsm.JVMRoute]*target{},
+		overlaid:   map[fsm.JVMRoute]*fsm.State{},
+		crew:       crew{work: make(chan *client)},
 	}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.pool.New = func() any { return p.newExchange() }
+	p.links.New = func() any { return p.newLink() }
 	p.Tune(c.Tuning)
 	p.stats = newStats()
 	p.table.Store(route.Compile(fsm.New(), route.Options{Carries: carries}))
@@ -153,7 +161,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	})
 	p.targets.Range(func(_, t any) bool {
 		if u := t.(*target).current.Load(); u != nil {
-			u.pool.Wait()
+			u.wait()
 		}
 		return true
 	})
@@ -237,7 +245,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 		now := time.Now()
 		p.targets.Range(func(_, t any) bool {
 			if u := t.(*target).current.Load(); u != nil {
-				u.pool.Sweep(now)
+				u.sweep(now)
 			}
 			return true
 		})

@@ -22,11 +22,14 @@ var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 
 // relay sends the answer in x.resp to the client: what one read brings is written
 // at once. It returns whether the worker's connection can be used again. If the
-// answer breaks off, so does the client's connection.
-func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
+// answer breaks off, so does the client's connection. k is nil for a worker of HTTP.
+func (p *Proxy) relay(x *exchange, w *waiting, k *link) (reusable bool) {
 	r := &x.resp
 	kind, length := r.Body()
 	said, none := int64(-1), false
+	if k != nil && r.Status == 205 {
+		kind = http1.NoBody // and whatever comes is dropped
+	}
 	switch {
 	case kind == http1.ByLength:
 		said = length
@@ -51,6 +54,9 @@ func (p *Proxy) relay(x *exchange, w *waiting) (reusable bool) {
 	w.used = w.head
 	if err := x.down.begin(r, x.up, said, none); err != nil {
 		return p.broken(x, "client", err)
+	}
+	if k != nil {
+		return p.relayPackets(x, k, said, none || r.Status == 205)
 	}
 	switch kind {
 	case http1.ByLength:

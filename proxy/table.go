@@ -7,9 +7,8 @@ import (
 	"github.com/quorate/quorate/proxy/route"
 )
 
-// carries says which workers this version can send requests to. Those of type
-// ajp are known and shown (route.Table.Why).
-func carries(typ string) bool { return typ == "http" || typ == "https" }
+// carries says which workers requests can be sent to.
+func carries(typ string) bool { return typ == "http" || typ == "https" || typ == "ajp" }
 
 // change tells everyone who waits that something changed.
 type change struct {

@@ -58,10 +58,10 @@ func (p *Proxy) upstream(t *target) *upstream {
 	u.seen.Store(record)
 	t.current.Store(u)
 	if t.retired.Load() {
-		u.pool.Close()
+		u.close()
 	}
 	if old != nil {
-		old.pool.Close()
+		old.close()
 	}
 	return u
 }
@@ -72,7 +72,7 @@ func (t *target) retire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u := t.current.Load(); u != nil {
-		u.pool.Close()
+		u.close()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ type upstream struct {
 	pool      *pool.Pool
 	timeout   time.Duration // between two reads of an answer
 	headBytes int           // most bytes of an answer's head
+	ajp       bool
+	upgrades  *upstream // of an ajp node: where requests for an upgrade go; nil: nowhere else
+	beside    bool      // it is such a one
 }
 
 func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
@@ -64,8 +68,69 @@ func (p *Proxy) newUpstream(c fsm.NodeConfig, t *target) *upstream {
 	if c.Type == "https" {
 		pc.TLS = p.tlsFor(c.Host)
 	}
+	if c.Type == "ajp" {
+		u.ajp = true
+		pc.DefaultIdle = ajpIdle
+		if beside, ok := p.connectors[t.node.Route]; ok {
+			c.Type, c.Host, c.Port = beside.Type, beside.Host, beside.Port
+			u.upgrades = p.newUpstream(c, t)
+			u.upgrades.beside = true
+		}
+	}
 	u.pool = pool.New(pc)
 	return u
+}
+
+// ajpIdle is how long a connection idles at most to a worker of AJP, which never says
+// how long it keeps one: WildFly 60 s (ajp13.md §9).
+const ajpIdle = 50 * time.Second
+
+func (u *upstream) close() {
+	u.pool.Close()
+	if u.upgrades != nil {
+		u.upgrades.close()
+	}
+}
+
+func (u *upstream) sweep(now time.Time) {
+	u.pool.Sweep(now)
+	if u.upgrades != nil {
+		u.upgrades.sweep(now)
+	}
+}
+
+// wait returns when what close has ended is over.
+func (u *upstream) wait() {
+	u.pool.Wait()
+	if u.upgrades != nil {
+		u.upgrades.wait()
+	}
+}
+
+// upstreamFor returns the connections that a request goes by: AJP knows no upgrades.
+func (p *Proxy) upstreamFor(x *exchange, t *target) *upstream {
+	u := p.upstream(t)
+	if u.upgrades != nil && x.upgrade != "" {
+		return u.upgrades
+	}
+	return u
+}
+
+// parseConnectors reads upstream.upgrade.connectors: http://host:port by worker.
+func parseConnectors(list map[string]string) (map[string]fsm.NodeConfig, error) {
+	all := make(map[string]fsm.NodeConfig, len(list))
+	for worker, at := range list {
+		u, err := url.Parse(at)
+		if err != nil {
+			return nil, fmt.Errorf("upgrade connector of %s: %w", worker, err)
+		}
+		port, err := strconv.Atoi(u.Port())
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
+			return nil, fmt.Errorf("upgrade connector of %s: %q: must be http://host:port or https://host:port", worker, at)
+		}
+		all[worker] = fsm.NodeConfig{Type: u.Scheme, Host: u.Hostname(), Port: port}
+	}
+	return all, nil
 }
 
 // connect dials an address, for a probe; secure is how TLS is spoken there, nil: it

@@ -21,6 +21,8 @@ var arrows = map[string]string{
 	"raftnode":          "fsm raftnode/archive",
 	"proxy":             "fsm proxy/accesslog proxy/ajp proxy/http1 proxy/pool proxy/route proxy/tally proxy/wire",
 	"proxy/accesslog":   "",
+	"proxy/ajp":         "",
+	"proxy/ajp/ajptest": "",
 	"proxy/corpus":      "",
 	"proxy/http1":       "",
 	"proxy/pool":        "proxy/wire",

@@ -214,22 +214,23 @@ func listenerKey(section string, i int) string {
 var (
 	tokenKeys   = []string{"mcmp.tokens_file", "admin.tokens_file"}
 	restartKeys = []string{"cluster.secret_file", "cluster.tls.cert_file", "cluster.tls.key_file", "cluster.tls.ca_file",
-		"upstream.tls.ca_file", "upstream.tls.cert_file", "upstream.tls.key_file"}
+		"upstream.ajp.secret_file", "upstream.tls.ca_file", "upstream.tls.cert_file", "upstream.tls.key_file"}
 )
 
 // digests tell whether the files of tokenKeys and restartKeys have other contents.
 func digests(c *config.Config) map[string]string {
 	all := map[string]string{}
 	for key, file := range map[string]string{
-		"mcmp.tokens_file":       c.MCMP.TokensFile,
-		"admin.tokens_file":      c.Admin.TokensFile,
-		"cluster.secret_file":    c.Cluster.SecretFile,
-		"cluster.tls.cert_file":  c.Cluster.TLS.CertFile,
-		"cluster.tls.key_file":   c.Cluster.TLS.KeyFile,
-		"cluster.tls.ca_file":    c.Cluster.TLS.CAFile,
-		"upstream.tls.ca_file":   c.Upstream.TLS.CAFile,
-		"upstream.tls.cert_file": c.Upstream.TLS.CertFile,
-		"upstream.tls.key_file":  c.Upstream.TLS.KeyFile,
+		"mcmp.tokens_file":         c.MCMP.TokensFile,
+		"admin.tokens_file":        c.Admin.TokensFile,
+		"cluster.secret_file":      c.Cluster.SecretFile,
+		"cluster.tls.cert_file":    c.Cluster.TLS.CertFile,
+		"cluster.tls.key_file":     c.Cluster.TLS.KeyFile,
+		"cluster.tls.ca_file":      c.Cluster.TLS.CAFile,
+		"upstream.ajp.secret_file": c.Upstream.AJP.SecretFile,
+		"upstream.tls.ca_file":     c.Upstream.TLS.CAFile,
+		"upstream.tls.cert_file":   c.Upstream.TLS.CertFile,
+		"upstream.tls.key_file":    c.Upstream.TLS.KeyFile,
 	} {
 		if file == "" {
 			continue

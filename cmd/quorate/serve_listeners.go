@@ -54,7 +54,8 @@ func (s *server) openTraffic() error {
 			Retry:                  proxy.Retry{Max: given(u.Retry.Max), Budget: float64(u.Retry.Budget), WithQuery: u.Retry.WithQuery},
 			PreserveHost:           u.HTTP.PreserveHost,
 			MaxResponseHeaderBytes: int64(u.HTTP.MaxResponseHeaderBytes),
-			Upgrade:                proxy.Upgrade{Protocols: u.Upgrade.Protocols, IdleTimeout: u.Upgrade.IdleTimeout},
+			AJP:                    proxy.AJP{MaxPacketBytes: int(u.AJP.MaxPacketBytes), CPingAfterIdle: u.AJP.CPingAfterIdle},
+			Upgrade:                proxy.Upgrade{Protocols: u.Upgrade.Protocols, IdleTimeout: u.Upgrade.IdleTimeout, Connectors: u.Upgrade.Connectors},
 			Health: proxy.Health{Probe: u.Health.Probe, Path: u.Health.Path, Interval: u.Health.Interval,
 				Timeout: u.Health.Timeout.Or(0), Fails: u.Health.Fails},
 			XForwarded: u.Forwarded.XForwarded,
@@ -70,6 +71,13 @@ func (s *server) openTraffic() error {
 	var err error
 	if pc.Upstream.TLS, err = upstreamTLS(u.TLS); err != nil {
 		return fmt.Errorf("upstream.tls: %w", err)
+	}
+	if u.AJP.SecretFile != "" {
+		secret, err := os.ReadFile(u.AJP.SecretFile)
+		if err != nil {
+			return fmt.Errorf("upstream.ajp.secret_file: %w", err)
+		}
+		pc.Upstream.AJP.Secret = strings.TrimSpace(string(secret))
 	}
 	if u.TLS.CertFile != "" {
 		if err := s.certificates.keep(config.Certificate{CertFile: u.TLS.CertFile, KeyFile: u.TLS.KeyFile}); err != nil {

@@ -109,6 +109,7 @@ func (p *Pool) Open(cancel <-chan struct{}, gone func() bool) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Rested = 0
 	c.handOut()
 	return c, nil
 }

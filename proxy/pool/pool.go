@@ -78,9 +78,10 @@ type Pool struct {
 // Conn is a connection to the worker. Whoever got it has it alone, until Put or Drop.
 type Conn struct {
 	*wire.Conn
-	Reused    bool   // it has idled or carried an exchange: the worker may have closed it for its age
-	Exchanges int    // it has carried
-	Before    uint64 // Written() when it was handed out: what belongs to earlier exchanges
+	Reused    bool          // it has idled or carried an exchange: the worker may have closed it for its age
+	Exchanges int           // it has carried
+	Rested    time.Duration // how long it has idled; 0: it has not
+	Before    uint64        // Written() when it was handed out: what belongs to earlier exchanges
 
 	pool           *Pool
 	held           bool          // handed out; only its holder, or whoever hands it out, touches it
@@ -150,6 +151,7 @@ func (p *Pool) Get() *Conn {
 		}
 		p.mu.Unlock()
 		if now < c.expires {
+			c.Rested = now - (c.expires - c.age)
 			c.handOut()
 			return c
 		}

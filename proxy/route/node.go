@@ -23,7 +23,8 @@ type Node struct {
 	record    atomic.Pointer[fsm.Node]
 	balancer  atomic.Pointer[Balancer]
 	inFlight  atomic.Int64
-	tally     *tally // shared with earlier registrations of the route
+	denied    atomic.Int64 // answers in a row that refuse everybody, see Denies
+	tally     *tally       // shared with earlier registrations of the route
 
 	mu      sync.Mutex // guards what follows, and writing rank, value and last
 	load    int        // as committed, or as said to this replica without a leader; -1 while new

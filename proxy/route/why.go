@@ -46,12 +46,29 @@ func (t *Table) Why(r fsm.JVMRoute, now int64) (status, why string) {
 		return StatusDown, fmt.Sprintf("says load -1 for %s: its connector does not accept", since(rec.Modified, now))
 	case n.suspect:
 		return StatusSuspect, "this replica cannot connect"
+	case n.denied.Load() >= deniedLeast:
+		return word(n.load), "answers 403 to everything: wrong AJP secret?"
 	case n.enabled == 0:
 		return word(n.load), "no enabled context"
 	case n.load == 0:
 		return StatusStandby, "load 0: new sessions only when no other worker is usable"
 	}
 	return StatusUp, "takes new sessions"
+}
+
+// deniedLeast answers in a row make an opinion.
+const deniedLeast = 3
+
+// Denies notes whether a worker of AJP has refused a request itself: 403, and the end
+// of the connection, as Tomcat does where the secret is wrong. CPING works then all the
+// same (ajp13.md §5.5).
+func (n *Node) Denies(yes bool) {
+	switch {
+	case yes:
+		n.denied.Add(1)
+	case n.denied.Load() != 0: // else a write for each request
+		n.denied.Store(0)
+	}
 }
 
 func word(load int) string {

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/quorate/quorate/fsm"
+	"github.com/quorate/quorate/proxy/ajp/ajptest"
+)
+
+// ajpWorker is a worker that speaks AJP as a test tells it.
+type ajpWorker struct {
+	*worker
+	answer func(c *ajpConn, q *ajptest.Request) bool // false closes the connection
+	ping   func(c *ajpConn) bool                     // nil: CPONG
+	strict bool                                      // what it gets must be well-formed
+
+	mu    sync.Mutex
+	asked []*ajptest.Request
+	pings int
+}
+
+// ajpConn is a connection of it.
+type ajpConn struct {
+	net.Conn
+	r   *bufio.Reader
+	nth int // request on this connection, from 1
+}
+
+// say writes packets.
+func (c *ajpConn) say(packets ...string) bool {
+	for _, p := range packets {
+		if _, err := io.WriteString(c, p); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// ask asks for body and returns what comes; ok is false where nothing does.
+func (c *ajpConn) ask(n int) (data string, ok bool) {
+	if !c.say(ajptest.Ask(n)) {
+		return "", false
+	}
+	b, err := ajptest.ReadBody(c.r)
+	return string(b), err == nil
+}
+
+// body reads a body as Tomcat does for an application that reads to the end.
+func (c *ajpConn) body(q *ajptest.Request) (all string, ok bool) {
+	if n := q.Header("Content-Length"); n != "" && n != "0" {
+		b, err := ajptest.ReadBody(c.r)
+		if err != nil || len(b) == 0 {
+			return "", false
+		}
+		all = string(b)
+	}
+	for {
+		b, ok := c.ask(8186)
+		if !ok || b == "" {
+			return all, ok
+		}
+		all += b
+	}
+}
+
+func ajpSay(packets ...string) func(*ajpConn, *ajptest.Request) bool {
+	return func(c *ajpConn, _ *ajptest.Request) bool { return c.say(packets...) }
+}
+
+func startAJP(t testing.TB, answer func(*ajpConn, *ajptest.Request) bool) *ajpWorker {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &ajpWorker{answer: answer}
+	w.worker = &worker{t: t, l: l, addr: l.Addr().String(), conns: map[net.Conn]bool{}}
+	w.worker.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.worker.mu.Lock()
+			w.worker.conns[c] = true
+			w.worker.made++
+			w.worker.mu.Unlock()
+			w.worker.wg.Go(func() {
+				defer c.Close()
+				w.serve(&ajpConn{Conn: c, r: bufio.NewReader(c)})
+			})
+		}
+	})
+	t.Cleanup(w.kill)
+	return w
+}
+
+func (w *ajpWorker) serve(c *ajpConn) {
+	for {
+		q, err := ajptest.ReadRequest(c.r)
+		if err == ajptest.Ping {
+			w.mu.Lock()
+			w.pings++
+			w.mu.Unlock()
+			if w.ping != nil && !w.ping(c) || w.ping == nil && !c.say(ajptest.Pong) {
+				return
+			}
+			continue
+		}
+		if err != nil {
+			if err != io.EOF && err != io.ErrUnexpectedEOF && w.strict {
+				w.t.Errorf("the worker got: %v", err)
+			}
+			return
+		}
+		c.nth++
+		w.mu.Lock()
+		w.asked = append(w.asked, q)
+		w.mu.Unlock()
+		if !w.answer(c, q) {
+			return
+		}
+	}
+}
+
+func (w *ajpWorker) requests() []*ajptest.Request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]*ajptest.Request(nil), w.asked...)
+}
+
+func isAJP(n *fsm.NodeConfig) { n.Type = "ajp" }
