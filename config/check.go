@@ -318,6 +318,9 @@ func (l *loader) checkUpstream() {
 	if t.CertFile != "" || t.KeyFile != "" {
 		l.checkPair("upstream.tls", t.CertFile, t.KeyFile)
 	}
+	if size := l.config.Upstream.AJP.MaxPacketBytes; size < 8<<10 || size > 64<<10 {
+		l.refuse("upstream.ajp.max_packet_bytes", "must be 8KiB to 64KiB", "")
+	}
 	if t.Verify == "none" {
 		l.warn("upstream.tls.verify", "anybody on the network can pose as a worker")
 	}

@@ -264,7 +264,7 @@ type UpstreamTLS struct {
 type Upgrade struct {
 	Protocols   []string          `key:"protocols" default:"websocket" rule:"upgrade"`
 	IdleTimeout time.Duration     `key:"idle_timeout" default:"0s"`
-	Connectors  map[string]string `key:"connectors" later:"yes"`
+	Connectors  map[string]string `key:"connectors" rule:"connector" doc:"worker: http://host:port, for ajp workers"`
 }
 
 // Health checks of workers.

@@ -204,6 +204,8 @@ func TestOverrides(t *testing.T) {
 			got: func(c *Config) any { return c.Shared.Affinity.Cookie }, want: Auto[string]{Given: true}},
 		{set: []string{"admin.console=true", "archive.max_age=7d", "access_log.sample=1.0", "upstream.ajp.max_packet_bytes=8192"},
 			got: func(c *Config) any { return c.Admin.Console }, want: true},
+		{set: []string{"upstream.upgrade.connectors.w1=http://x:1", "upstream.upgrade.connectors.w2=https://[::1]:2"},
+			got: func(c *Config) any { return c.Upstream.Upgrade.Connectors }, want: map[string]string{"w1": "http://x:1", "w2": "https://[::1]:2"}},
 		// Not keys: our own three, what Kubernetes sets, and everybody else's.
 		{env: []string{"QUORATE_ADDR=x", "QUORATE_TOKEN_FILE=x", "QUORATE_CONFIG=x", "QUORATE_PORT=tcp://10.0.0.1:80", "QUORATE_PORT_8080_TCP=x",
 			"QUORATE_TRAFFIC_SERVICE_HOST=10.0.0.1", "QUORATE__X=1", "QUORATE_=1", "TRAFFIC__READY_PATH=/x", "quorate_log__level=debug"},
@@ -245,9 +247,8 @@ func TestOverridesRefused(t *testing.T) {
 		{set: []string{"mcmp.listeners[0].address=:6666"}, want: []string{
 			"--set: mcmp.listeners[0].address: :6666: not loopback",
 			"  give mcmp.allowed_cidrs, tls.client_auth: require or mcmp.tokens_file"}},
-		{set: []string{"admin.console=false", "upstream.upgrade.connectors.w1=http://x:1", "archive.max_age=soon"}, want: []string{
+		{set: []string{"admin.console=false", "archive.max_age=soon"}, want: []string{
 			"--set: admin.console: false: not available in this version",
-			"--set: upstream.upgrade.connectors.w1: http://x:1: not available in this version",
 			"--set: archive.max_age: soon: not available in this version"}},
 		{env: []string{"QUORATE_TRAFFIC__TIMEOUTS__IDEL=30s", "QUORATE_SHARED__VOTERS=4", "QUORATE_TRAFIC__READY_PATH=/x", "QUORATE_LOG__=debug"}, want: []string{
 			"env QUORATE_LOG__: log.: debug: no such key",

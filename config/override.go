@@ -138,7 +138,7 @@ func (l *loader) assign(v reflect.Value, steps []step, at origin) {
 		}
 		l.fail(at, path, at.text, rule, "")
 	}
-	for _, s := range steps {
+	for i, s := range steps {
 		if isAuto(v.Type()) {
 			v.FieldByName("Given").SetBool(true)
 			v = v.FieldByName("Value")
@@ -175,6 +175,10 @@ func (l *loader) assign(v reflect.Value, steps []step, at origin) {
 				l.config.origins[path] = at
 			}
 			v = v.Index(s.index)
+		case v.Kind() == reflect.Map && s.name != "" && i == len(steps)-1:
+			setEntry(v, s.name, at.text)
+			l.config.origins.record(join(path, s.name), at)
+			return
 		default:
 			path = join(path, s.name)
 			fail("no such key")

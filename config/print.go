@@ -163,7 +163,11 @@ func flow(v reflect.Value) string {
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	case v.Kind() == reflect.Map:
-		return "{}"
+		items := entries(v)
+		for i, k := range items {
+			items[i] = k + ": " + v.MapIndex(reflect.ValueOf(k)).String()
+		}
+		return "{" + strings.Join(items, ", ") + "}"
 	case isSection(v.Type()):
 		keys := []string{}
 		for _, f := range fieldsOf(v.Type()) {

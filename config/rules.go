@@ -46,6 +46,8 @@ func checkText(rule, s string) string {
 		ok, must = tokenForm.MatchString(s), "must be a method"
 	case "upgrade":
 		ok, must = isUpgrade(s), "must be a protocol such as websocket, or *; h2c, HTTP and TLS are never tunnelled"
+	case "connector":
+		ok, must = isConnector(s), "must be http://HOST:PORT or https://HOST:PORT"
 	case "session_name":
 		ok, must = s == "" || len(s) <= 29 && tokenForm.MatchString(s), "must be auto or a name of at most 29 letters"
 	case "delimiter":
@@ -65,6 +67,16 @@ func checkText(rule, s string) string {
 		return ""
 	}
 	return must
+}
+
+// isConnector knows where else a worker listens.
+func isConnector(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && port > 0 && isHost(u.Hostname())
 }
 
 // isHost knows IP addresses, without brackets, and DNS names.

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -149,9 +150,30 @@ func (l leaf) scalars(visit func(path string, v reflect.Value)) {
 			visit(indexed(l.path, i), v.Index(i))
 		}
 	case reflect.Map:
+		for _, k := range entries(v) {
+			visit(join(l.path, k), v.MapIndex(reflect.ValueOf(k)))
+		}
 	default:
 		visit(l.path, v)
 	}
+}
+
+// entries are the keys of a map, in order.
+func entries(v reflect.Value) []string {
+	keys := make([]string, 0, v.Len())
+	for _, k := range v.MapKeys() {
+		keys = append(keys, k.String())
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// setEntry sets one value of a map, which is made with its first.
+func setEntry(v reflect.Value, key, text string) {
+	if v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
+	v.SetMapIndex(reflect.ValueOf(key), reflect.ValueOf(text))
 }
 
 func indexed(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -115,6 +115,7 @@ func TestCheckText(t *testing.T) {
 		"probe_path":   {[]string{"*", "/health", "/health?full=1"}, []string{"", "health", "**"}},
 		"token":        {[]string{"TRACE", "M-SEARCH"}, []string{"", "A B", "A/B", "Ä"}},
 		"upgrade":      {[]string{"websocket", "*", "x/1"}, []string{"", "h2c", "H2C", "HTTP/2.0", "TLS/1.0", "tls"}},
+		"connector":    {[]string{"http://w1:8080", "https://[::1]:1", "http://10.0.0.1:65535/"}, []string{"", "w1:8080", "http://w1", "ws://w1:1", "http://u@w1:1", "http://w1:1/x", "http://w1:0"}},
 		"session_name": {[]string{"", "JSESSIONID"}, []string{"a b", "a=b", "a;b", "123456789012345678901234567890"}},
 		"delimiter":    {[]string{".", ":"}, []string{"", "..", ";", " ", "ä"}},
 		"balancer":     {[]string{"mycluster", "a", "prod:1", "x-y_z.0", "@[]{}"}, []string{"", "A", "a b", "a,b", `a"b`, "a<b", `a\b`, "a'b", "1234567890123456789012345678901234567890"}},

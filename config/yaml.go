@@ -202,8 +202,19 @@ func (l *loader) node(v reflect.Value, path string, n *yaml.Node, later bool) {
 		}
 		l.list(v, path, n, later)
 	case t.Kind() == reflect.Map:
-		if n.Kind != yaml.MappingNode || len(n.Content) > 0 {
-			fail("must be {}")
+		if n.Kind != yaml.MappingNode {
+			fail("must be keys of your own, with a value each")
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			name, value := resolve(n.Content[i]), resolve(n.Content[i+1])
+			one := l.lineOf(n.Content[i+1])
+			if value.Kind != yaml.ScalarNode || isNull(value) {
+				l.fail(one, join(path, name.Value), one.text, "must be one value", "")
+				continue
+			}
+			setEntry(v, name.Value, value.Value)
+			l.config.origins[join(path, name.Value)] = one
 		}
 	case n.Kind != yaml.ScalarNode:
 		fail("must be one value")
