@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -134,3 +135,11 @@ func (w *ajpWorker) requests() []*ajptest.Request {
 }
 
 func isAJP(n *fsm.NodeConfig) { n.Type = "ajp" }
+
+func atoi(t testing.TB, s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Errorf("%q is no number", s)
+	}
+	return n
+}

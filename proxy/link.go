@@ -185,6 +185,11 @@ func (k *link) await() (*failure, resend) {
 			b.start, b.taken = b.start+first, true
 			k.stream.Sent(first)
 		}
+		if err != nil { // the first slice of the wait is over
+			if err := x.outOfTime(time.Now(), k.began, k.u.timeout); err != nil {
+				return k.failed(err), resendNot
+			}
+		}
 	}
 	return k.answer(), resendNot
 }
