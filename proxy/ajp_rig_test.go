@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -113,7 +114,8 @@ func (w *ajpWorker) serve(c *ajpConn) {
 			continue
 		}
 		if err != nil {
-			if err != io.EOF && err != io.ErrUnexpectedEOF && w.strict {
+			var network *net.OpError
+			if w.strict && err != io.EOF && !errors.As(err, &network) {
 				w.t.Errorf("the worker got: %v", err)
 			}
 			return

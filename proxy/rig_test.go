@@ -192,9 +192,10 @@ type worker struct {
 	l    net.Listener
 	addr string
 	// answer answers one request; false closes the connection.
-	answer func(c net.Conn, q *received) bool
-	early  bool // answer before the body is read
-	quiet  bool // do not keep what was received
+	answer  func(c net.Conn, q *received) bool
+	early   bool             // answer before the body is read
+	quiet   bool             // do not keep what was received
+	serving func(c net.Conn) // instead of serve
 
 	mu    sync.Mutex
 	got   []*received
@@ -248,6 +249,10 @@ func startWorkerOn(t testing.TB, l net.Listener, answer func(net.Conn, *received
 			w.mu.Unlock()
 			w.wg.Go(func() {
 				defer c.Close()
+				if w.serving != nil {
+					w.serving(c)
+					return
+				}
 				w.serve(c)
 			})
 		}
