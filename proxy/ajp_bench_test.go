@@ -116,21 +116,10 @@ func carry(b *testing.B, size int, carrier string) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	request := []byte("GET /shop/a?b=c HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nCookie: JSESSIONID=1.w1\r\n\r\n")
-	if size > 0 {
-		request = fmt.Appendf(nil, "POST /shop/a?b=c HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nCookie: JSESSIONID=1.w1\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("y", size))
-	}
-	buf := make([]byte, 4096)
+	request, buf := loadRequest(size), make([]byte, 4096)
 	once := func() {
-		if _, err := c.Write(request); err != nil {
+		if err := exchangeOnce(c, request, buf); err != nil {
 			b.Fatal(err)
-		}
-		for n := 0; n < 1024+60; {
-			k, err := c.Read(buf)
-			if err != nil {
-				b.Fatal(err)
-			}
-			n += k
 		}
 	}
 	once()
@@ -138,6 +127,28 @@ func carry(b *testing.B, size int, carrier string) {
 	for b.Loop() {
 		once()
 	}
+}
+
+func loadRequest(size int) []byte {
+	if size == 0 {
+		return []byte("GET /shop/a?b=c HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nCookie: JSESSIONID=1.w1\r\n\r\n")
+	}
+	return fmt.Appendf(nil, "POST /shop/a?b=c HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nCookie: JSESSIONID=1.w1\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("y", size))
+}
+
+// exchangeOnce sends a request and reads an answer with 1 KB of body.
+func exchangeOnce(c net.Conn, request, buf []byte) error {
+	if _, err := c.Write(request); err != nil {
+		return err
+	}
+	for n := 0; n < 1024+60; { // a head is a little longer
+		k, err := c.Read(buf)
+		if err != nil {
+			return err
+		}
+		n += k
+	}
+	return nil
 }
 
 // An exchange by AJP allocates nothing, as one by HTTP does not.
