@@ -385,7 +385,7 @@ func (p *Proxy) relayPackets(x *exchange, k *link, length int64, none bool) bool
 				}
 			}
 			x.sent += int64(len(piece))
-			if err := x.down.write(piece, false); err != nil {
+			if err := x.pass(piece, length >= 0); err != nil {
 				return p.broken(x, "client", err)
 			}
 		case ajp.End:
@@ -398,6 +398,27 @@ func (p *Proxy) relayPackets(x *exchange, k *link, length int64, none bool) bool
 			return true
 		}
 	}
+}
+
+// passAtOnce is from how many bytes on they are not gathered with others.
+const passAtOnce = 8 << 10
+
+// pass sends bytes of an answer on. What is there together goes together, but x.out is
+// not to grow: packets may be larger than it.
+func (x *exchange) pass(piece []byte, known bool) error {
+	if known && len(piece) > passAtOnce {
+		if err := x.down.write(nil, true); err != nil {
+			return err
+		}
+		return x.down.write(piece, false)
+	}
+	for len(piece) > passAtOnce {
+		if err := x.down.write(piece[:passAtOnce], true); err != nil {
+			return err
+		}
+		piece = piece[passAtOnce:]
+	}
+	return x.down.write(piece, len(x.out) > passAtOnce)
 }
 
 // whose fault it is that an answer breaks off.
