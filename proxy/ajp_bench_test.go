@@ -18,11 +18,11 @@ func thin(b testing.TB, serve func(c net.Conn, buf []byte) bool) *worker {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := startWorkerOn(b, l, nil)
-	w.serving = func(c net.Conn) {
+	w := &worker{serving: func(c net.Conn) {
 		for buf := make([]byte, 64<<10+4); serve(c, buf); {
 		}
-	}
+	}}
+	w.start(b, l)
 	return w
 }
 
@@ -153,7 +153,7 @@ func exchangeOnce(c net.Conn, request, buf []byte) error {
 
 // An exchange by AJP allocates nothing, as one by HTTP does not.
 func TestAJPAllocations(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raced {
 		t.Skip("a benchmark")
 	}
 	for _, size := range []int{0, 10 << 10, 100 << 10} {

@@ -147,22 +147,23 @@ func TestAJPEarlyAnswer(t *testing.T) {
 		{"rubbish", ajpSay("HTTP/1.1 200 OK\r\n\r\n"), 502},
 	} {
 		for _, framing := range []string{"Content-Length: 100000\r\n\r\nhalf", "Content-Length: 100000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
-			r := run(t, nil)
-			w := startAJP(t, c.answer)
-			r.register("w1", w.worker, isAJP)
-			began := time.Now()
-			conn := dial(t, r.addr)
-			conn.send("POST / HTTP/1.1\r\nHost: localhost\r\n" + framing)
-			a := conn.read("POST")
-			if a.StatusCode != c.status || c.status == 413 && a.text != "big" {
-				t.Errorf("%s, %q: %s %q", c.name, framing, a.Status, a.text)
-			}
-			if d := time.Since(began); d > 5*time.Second {
-				t.Errorf("%s, %q: after %s", c.name, framing, d)
-			}
-			conn.Close()
-			r.stop()
-			w.kill()
+			t.Run(c.name+"/"+framing[:1]+framing[len(framing)-1:], func(t *testing.T) {
+				t.Parallel()
+				r := run(t, nil)
+				w := startAJP(t, c.answer)
+				r.register("w1", w.worker, isAJP)
+				began := time.Now()
+				conn := dial(t, r.addr)
+				conn.send("POST / HTTP/1.1\r\nHost: localhost\r\n" + framing)
+				a := conn.read("POST")
+				if a.StatusCode != c.status || c.status == 413 && a.text != "big" {
+					t.Errorf("%s %q", a.Status, a.text)
+				}
+				if d := time.Since(began); d > 10*time.Second {
+					t.Errorf("after %s", d)
+				}
+				conn.Close()
+			})
 		}
 	}
 }
@@ -252,7 +253,7 @@ func TestAJPOverHTTP2(t *testing.T) {
 		}
 	}
 	// The worker answers while the body is awaited.
-	w.answer = ajpSay(ajptest.Head(413), ajptest.Body("big"), ajptest.Over)
+	w.does(ajpSay(ajptest.Head(413), ajptest.Body("big"), ajptest.Over))
 	body, feed := io.Pipe()
 	defer feed.Close()
 	resp, err := client.Post("http://"+r.addr+"/", "text/plain", body)

@@ -140,11 +140,11 @@ func TestAJPHostile(t *testing.T) {
 	const clients = 6
 	list := misbehaviours("x")
 	r := run(t, func(c *Config) {
-		c.Upstream.ResponseTimeout = 300 * time.Millisecond
+		c.Upstream.ResponseTimeout = time.Second
 		c.Upstream.AJP.CPingAfterIdle = time.Minute
 	})
 	w := startAJP(t, nil)
-	w.answer = func(c *ajpConn, q *ajptest.Request) bool {
+	w.does(func(c *ajpConn, q *ajptest.Request) bool {
 		id := q.Header("X-Id")
 		var m *misbehaviour
 		if n := q.Header("X-Bad"); n != "" {
@@ -186,7 +186,7 @@ func TestAJPHostile(t *testing.T) {
 				return false
 			}
 		}
-	}
+	})
 	r.register("w1", w.worker, isAJP)
 	var wg sync.WaitGroup
 	for n := range clients {
@@ -195,6 +195,9 @@ func TestAJPHostile(t *testing.T) {
 				at := (i*7 + n*len(list)/clients) % len(list) // each in an order of its own
 				if len(list)%7 == 0 {
 					at = (i + n*len(list)/clients) % len(list)
+				}
+				if strings.HasSuffix(list[at].name, "then is silent") && at%clients != n {
+					continue // it takes its time: once is enough
 				}
 				for _, bad := range []string{"", fmt.Sprint(at)} {
 					hostileRequest(t, r.addr, fmt.Sprintf("<client-%d-%d>", n, i), bad, n%3, list[at].name)

@@ -16,13 +16,13 @@ import (
 // ajpWorker is a worker that speaks AJP as a test tells it.
 type ajpWorker struct {
 	*worker
+	strict bool // what it gets must be well-formed
+
+	mu     sync.Mutex
 	answer func(c *ajpConn, q *ajptest.Request) bool // false closes the connection
 	ping   func(c *ajpConn) bool                     // nil: CPONG
-	strict bool                                      // what it gets must be well-formed
-
-	mu    sync.Mutex
-	asked []*ajptest.Request
-	pings int
+	asked  []*ajptest.Request
+	pings  int
 }
 
 // ajpConn is a connection of it.
@@ -79,25 +79,9 @@ func startAJP(t testing.TB, answer func(*ajpConn, *ajptest.Request) bool) *ajpWo
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &ajpWorker{answer: answer}
-	w.worker = &worker{t: t, l: l, addr: l.Addr().String(), conns: map[net.Conn]bool{}}
-	w.worker.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			w.worker.mu.Lock()
-			w.worker.conns[c] = true
-			w.worker.made++
-			w.worker.mu.Unlock()
-			w.worker.wg.Go(func() {
-				defer c.Close()
-				w.serve(&ajpConn{Conn: c, r: bufio.NewReader(c)})
-			})
-		}
-	})
-	t.Cleanup(w.kill)
+	w := &ajpWorker{worker: &worker{}, answer: answer}
+	w.serving = func(c net.Conn) { w.serve(&ajpConn{Conn: c, r: bufio.NewReader(c)}) }
+	w.start(t, l)
 	return w
 }
 
@@ -107,8 +91,9 @@ func (w *ajpWorker) serve(c *ajpConn) {
 		if err == ajptest.Ping {
 			w.mu.Lock()
 			w.pings++
+			ping := w.ping
 			w.mu.Unlock()
-			if w.ping != nil && !w.ping(c) || w.ping == nil && !c.say(ajptest.Pong) {
+			if ping != nil && !ping(c) || ping == nil && !c.say(ajptest.Pong) {
 				return
 			}
 			continue
@@ -123,11 +108,33 @@ func (w *ajpWorker) serve(c *ajpConn) {
 		c.nth++
 		w.mu.Lock()
 		w.asked = append(w.asked, q)
+		answer := w.answer
 		w.mu.Unlock()
-		if !w.answer(c, q) {
+		if !answer(c, q) {
 			return
 		}
 	}
+}
+
+// does sets how it answers from now on.
+func (w *ajpWorker) does(answer func(*ajpConn, *ajptest.Request) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
+}
+
+// pongs sets how it answers CPING.
+func (w *ajpWorker) pongs(ping func(*ajpConn) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ping = ping
+}
+
+// pinged is how often it was.
+func (w *ajpWorker) pinged() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pings
 }
 
 func (w *ajpWorker) requests() []*ajptest.Request {

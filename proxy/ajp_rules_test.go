@@ -38,7 +38,7 @@ func TestAJPWithoutBody(t *testing.T) {
 		{"GET", []string{ajptest.Head(103, "Link", "</a>"), ajptest.Head(200), ajptest.End}, 200, ""},
 		{"OPTIONS", []string{ajptest.Head(200, "Connection", "close, X-Gone", "X-Gone", "1", "Keep-Alive", "timeout=1", "Trailer", "X", "Upgrade", "h2c", "Content-Length", "0"), ajptest.End}, 200, "0"},
 	} {
-		w.answer = ajpSay(x.say...)
+		w.does(ajpSay(x.say...))
 		c.send(x.method + " / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		a := c.read(x.method)
 		if a.StatusCode == 103 {
@@ -129,7 +129,7 @@ func TestAJPLatePing(t *testing.T) {
 	r := run(t, nil)
 	release := make(chan bool)
 	late := startAJP(t, ajpSay(ajptest.Head(200), ajptest.Body("late"), ajptest.End))
-	late.ping = func(c *ajpConn) bool { <-release; return c.say(ajptest.Pong) }
+	late.pongs(func(c *ajpConn) bool { <-release; return c.say(ajptest.Pong) })
 	quick := startAJP(t, ajpSay(ajptest.Head(200), ajptest.Body("quick"), ajptest.End))
 	short := func(n *fsm.NodeConfig) { n.Type, n.Ping = "ajp", 200 }
 	r.register("late", late.worker, short)
@@ -156,7 +156,7 @@ func TestAJPPingFails(t *testing.T) {
 	} {
 		r := run(t, nil)
 		broken := startAJP(t, ajpSay(ajptest.Head(200), ajptest.Body("broken"), ajptest.End))
-		broken.ping = ping
+		broken.pongs(ping)
 		r.register("w1", broken.worker, isAJP)
 		r.do("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").want(t, 503, "")
 		whole := startAJP(t, ajpSay(ajptest.Head(200), ajptest.Body("whole"), ajptest.End))
@@ -235,15 +235,16 @@ func TestAJPIdle(t *testing.T) {
 // passed on, and shown.
 func TestAJPSecret(t *testing.T) {
 	r := run(t, func(c *Config) { c.Upstream.AJP = AJP{Secret: "s3cret", CPingAfterIdle: time.Minute} })
-	secret := "another"
-	w := startAJP(t, nil)
-	w.answer = func(c *ajpConn, q *ajptest.Request) bool {
-		if q.Attributes[0x0c] != secret {
-			c.say(ajptest.Head(403), ajptest.Body("go away"), ajptest.Over)
-			return false
+	wants := func(secret string) func(*ajpConn, *ajptest.Request) bool {
+		return func(c *ajpConn, q *ajptest.Request) bool {
+			if q.Attributes[0x0c] != secret {
+				c.say(ajptest.Head(403), ajptest.Body("go away"), ajptest.Over)
+				return false
+			}
+			return c.say(ajptest.Head(200), ajptest.End)
 		}
-		return c.say(ajptest.Head(200), ajptest.End)
 	}
+	w := startAJP(t, wants("another"))
 	r.register("w1", w.worker, isAJP)
 	why := func() string {
 		_, s := r.Table().Why("w1", r.clock)
@@ -259,7 +260,7 @@ func TestAJPSecret(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "it is shown", func() bool { return why() == "answers 403 to everything: wrong AJP secret?" })
-	secret = "s3cret"
+	w.does(wants("s3cret"))
 	r.get("/").want(t, 200, "")
 	eventually(t, "it is not shown any more", func() bool { return why() == "takes new sessions" })
 }
@@ -295,7 +296,7 @@ func TestAJPUpgrade(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 	for _, other := range []string{"w2", "w3"} {
-		r.register(other, startAJP(t, w.answer).worker, isAJP)
+		r.register(other, startAJP(t, ajpSay(ajptest.Head(200), ajptest.Body("by ajp"), ajptest.End)).worker, isAJP)
 	}
 	r.do(ask+"Cookie: JSESSIONID=a.w2\r\n\r\n").want(t, 200, "by ajp")
 	for _, q := range w.requests() {
@@ -356,11 +357,11 @@ func TestAJPProbe(t *testing.T) {
 	if err := errors.Join(r.Check(t.Context(), "w1"), r.CheckAddress(t.Context(), "ajp", host, atoi(t, port))); err != nil {
 		t.Error(err)
 	}
-	w.ping = func(c *ajpConn) bool { return false }
+	w.pongs(func(c *ajpConn) bool { return false })
 	if r.Check(t.Context(), "w1") == nil || !r.table.Load().Node("w1").Suspect() {
 		t.Error("it does not answer, and is not suspect")
 	}
-	w.ping = nil
+	w.pongs(nil)
 	r.get("/").want(t, 200, "") // for want of better, and that clears it
 	if r.table.Load().Node("w1").Suspect() {
 		t.Error("it has answered")

@@ -23,8 +23,8 @@ func TestAJPGet(t *testing.T) {
 			t.Errorf("%s %v", a.Status, a.Header)
 		}
 	}
-	if w.connections() != 1 || w.pings != 1 {
-		t.Errorf("%d connections, %d pings", w.connections(), w.pings)
+	if w.connections() != 1 || w.pinged() != 1 {
+		t.Errorf("%d connections, %d pings", w.connections(), w.pinged())
 	}
 	q := w.requests()[0]
 	if q.Method != "GET" || q.Protocol != "HTTP/1.1" || q.URI != "/shop/a%20b;x=1" || q.RemoteAddr != "127.0.0.1" || q.RemoteHost != nil ||

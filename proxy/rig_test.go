@@ -236,7 +236,14 @@ func startWorker(t testing.TB, answer func(net.Conn, *received) bool) *worker {
 }
 
 func startWorkerOn(t testing.TB, l net.Listener, answer func(net.Conn, *received) bool) *worker {
-	w := &worker{t: t, l: l, addr: l.Addr().String(), answer: answer, conns: map[net.Conn]bool{}}
+	w := &worker{answer: answer}
+	w.start(t, l)
+	return w
+}
+
+// start serves what comes to l, until the test ends.
+func (w *worker) start(t testing.TB, l net.Listener) {
+	w.t, w.l, w.addr, w.conns = t, l, l.Addr().String(), map[net.Conn]bool{}
 	w.wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -258,7 +265,6 @@ func startWorkerOn(t testing.TB, l net.Listener, answer func(net.Conn, *received
 		}
 	})
 	t.Cleanup(w.kill)
-	return w
 }
 
 // kill closes everything at once, like a process that ends.
