@@ -88,7 +88,7 @@ func startAJP(t testing.TB, answer func(*ajpConn, *ajptest.Request) bool) *ajpWo
 func (w *ajpWorker) serve(c *ajpConn) {
 	for {
 		q, err := ajptest.ReadRequest(c.r)
-		if err == ajptest.Ping {
+		if err == ajptest.ErrPing {
 			w.mu.Lock()
 			w.pings++
 			ping := w.ping

@@ -84,17 +84,17 @@ func ReadBody(r *bufio.Reader) ([]byte, error) {
 	return p[2:], nil
 }
 
-// Ping: a packet that is CPING, not a request.
-var Ping = errors.New("CPING")
+// ErrPing: a packet that is CPING, not a request.
+var ErrPing = errors.New("CPING")
 
-// ReadRequest reads a FORWARD_REQUEST; Ping if it is none, but CPING.
+// ReadRequest reads a FORWARD_REQUEST; ErrPing if it is none, but CPING.
 func ReadRequest(r *bufio.Reader) (*Request, error) {
 	p, err := ReadPacket(r)
 	if err != nil {
 		return nil, err
 	}
 	if len(p) == 1 && p[0] == 10 {
-		return nil, Ping
+		return nil, ErrPing
 	}
 	return Parse(p)
 }
