@@ -79,7 +79,6 @@ type manager struct {
 	nonce  string // as long as the process lives
 	page   *template.Template
 	policy string // Content-Security-Policy
-	now    func() time.Time
 }
 
 func newManager(s *Server, c Manager) *manager {
@@ -93,7 +92,6 @@ func newManager(s *Server, c Manager) *manager {
 		page:    template.Must(template.New("page").Parse(managerHTML)),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
 			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-		now: time.Now,
 	}
 }
 

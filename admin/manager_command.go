@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -41,7 +42,7 @@ func roleFor(command string) string {
 	return "drain"
 }
 
-// at once: how many commands of one click are on their way together. The
+// atOnce is how many commands of one click are on their way together. The
 // leader makes few entries of them.
 const atOnce = 16
 
@@ -187,7 +188,7 @@ func contexts(st *fsm.State, q query, op fsm.Op) ([]fsm.Command, *failure) {
 	}
 	var out []fsm.Command
 	for _, p := range paths {
-		alias, c := find(n, aliases, fsm.Path(p))
+		h, c := find(n, aliases, fsm.Path(p))
 		if c == nil {
 			return nil, mem("Can't read context %q of host alias %q of node %q", p, aliases[0], n.Route)
 		}
@@ -196,6 +197,7 @@ func contexts(st *fsm.State, q query, op fsm.Op) ([]fsm.Command, *failure) {
 				return nil, refused
 			}
 		}
+		alias := spokenOf(st.Intent(n.Route), h, c.Path)
 		one := fsm.Command{Op: op, Route: n.Route, Alias: alias, Context: c.Path}
 		if op == fsm.OpDrop {
 			one = fsm.Command{Op: fsm.OpRemove, Route: n.Route, Aliases: []string{alias}, Contexts: []fsm.Path{c.Path}}
@@ -205,14 +207,35 @@ func contexts(st *fsm.State, q query, op fsm.Op) ([]fsm.Command, *failure) {
 	return out, nil
 }
 
-// find gives a context of the vhost that has one of the aliases, and that alias.
-func find(n *fsm.Node, aliases []string, p fsm.Path) (string, *fsm.Context) {
+// find gives a context of the first vhost that has it and one of the aliases.
+func find(n *fsm.Node, aliases []string, p fsm.Path) (*fsm.VHost, *fsm.Context) {
 	for _, a := range aliases {
-		if c := n.Context(a, p); c != nil {
-			return a, c
+		c := n.Context(a, p)
+		for i := range n.VHosts {
+			if h := &n.VHosts[i]; c != nil && has(h, a) {
+				return h, c
+			}
 		}
 	}
-	return "", nil
+	return nil, nil
+}
+
+func has(h *fsm.VHost, alias string) bool {
+	return slices.ContainsFunc(h.Aliases, func(a string) bool { return fsm.Lower(a) == fsm.Lower(alias) })
+}
+
+// spokenOf is the alias under which an operator has spoken of a vhost's context
+// already, else its first. Of two aliases' words the stricter would count; so it
+// is the last one.
+func spokenOf(i *fsm.Intent, h *fsm.VHost, p fsm.Path) string {
+	if i != nil {
+		for _, c := range i.Contexts {
+			if c.Path == p && has(h, c.Alias) {
+				return c.Alias
+			}
+		}
+	}
+	return h.Aliases[0]
 }
 
 // stays says why a context would not become ENABLED although nothing that an

@@ -59,7 +59,7 @@ type contextView struct {
 // flushWords are INFO's.
 var flushWords = [...]string{"Off", "On", "Auto"}
 
-// model is the page of a state, by LBGroup, then in the order of registration.
+// model is the page of a state.
 func (m *manager) model(st *fsm.State, age time.Duration) page {
 	p := page{
 		Refresh: m.link("refresh", "10"),
@@ -69,17 +69,22 @@ func (m *manager) model(st *fsm.State, age time.Duration) page {
 	if age > 0 {
 		p.Stale = age.Round(time.Second).String()
 	}
-	nodes := slices.DeleteFunc(st.Nodes(), func(n *fsm.Node) bool { return n.Removed != 0 })
+	p.Groups = m.groups(slices.DeleteFunc(st.Nodes(), func(n *fsm.Node) bool { return n.Removed != 0 }))
+	return p
+}
+
+// groups sorts nodes by LBGroup; inside of one they keep their order.
+func (m *manager) groups(nodes []*fsm.Node) (groups []group) {
 	slices.SortStableFunc(nodes, func(a, b *fsm.Node) int { return cmp.Compare(a.Config.Domain, b.Config.Domain) })
 	for _, n := range nodes {
 		d := n.Config.Domain
-		if last := len(p.Groups) - 1; last < 0 || p.Groups[last].Domain != d {
-			p.Groups = append(p.Groups, group{Domain: d, Links: m.links("Nodes", 0, "Range", "DOMAIN", "Domain", d)})
+		if last := len(groups) - 1; last < 0 || groups[last].Domain != d {
+			groups = append(groups, group{Domain: d, Links: m.links("Nodes", 0, "Range", "DOMAIN", "Domain", d)})
 		}
-		g := &p.Groups[len(p.Groups)-1]
+		g := &groups[len(groups)-1]
 		g.Nodes = append(g.Nodes, m.node(n))
 	}
-	return p
+	return groups
 }
 
 func (m *manager) node(n *fsm.Node) nodeView {
