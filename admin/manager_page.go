@@ -150,7 +150,7 @@ func note(n *fsm.Node, c *fsm.Context) string {
 	case n.Hold.Mode != fsm.HoldNone:
 		return participle(n.Hold.Mode) + " with its node"
 	case c.Status != fsm.Enabled:
-		return "says the worker"
+		return "the worker says so"
 	}
 	return ""
 }
