@@ -128,7 +128,7 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if err := m.run(ctx, who, q); err != nil {
-			m.s.c.Log.WarnContext(ctx, "manager command refused", "by", who, "command", what, "error", err)
+			m.s.c.Log.WarnContext(ctx, "message refused", "source", source(who), "command", what, "type", err.kind, "error", err)
 			w.Header().Set("Version", "0.2.1")
 			w.Header().Set("Type", err.kind)
 			w.Header().Set("Mess", err.Error())

@@ -68,7 +68,7 @@ func (m *manager) run(ctx context.Context, who string, q query) *failure {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for i, c := range commands {
-		c.Origin, c.Replica, c.Source = fsm.FromOperator, m.Replica, "manager:"+who
+		c.Origin, c.Replica, c.Source = fsm.FromOperator, m.Replica, source(who)
 		c.By, c.Reason = who, "manager page"
 		g.Go(func() error {
 			switch res, err := m.Propose(ctx, c); {
@@ -88,6 +88,9 @@ func (m *manager) run(ctx context.Context, who string, q query) *failure {
 	}
 	return nil
 }
+
+// source is where the history says a command came from.
+func source(who string) string { return "manager:" + who }
 
 // operations are the operator's words for what the page calls *-APP.
 var operations = map[string]fsm.Op{
