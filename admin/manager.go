@@ -78,7 +78,8 @@ type manager struct {
 	s      *Server
 	nonce  string // as long as the process lives
 	page   *template.Template
-	policy string // Content-Security-Policy
+	policy string        // Content-Security-Policy
+	turn   chan struct{} // full while a page is made: a large one keeps a core busy
 }
 
 func newManager(s *Server, c Manager) *manager {
@@ -88,6 +89,7 @@ func newManager(s *Server, c Manager) *manager {
 	return &manager{
 		Manager: c,
 		s:       s,
+		turn:    make(chan struct{}, 1),
 		nonce:   fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:]),
 		page:    template.Must(template.New("page").Parse(managerHTML)),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
@@ -210,6 +212,13 @@ func (m *manager) fail(w http.ResponseWriter, code int, title, mess string) {
 }
 
 func (m *manager) list(ctx context.Context, w http.ResponseWriter) {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		m.fail(w, http.StatusServiceUnavailable, "Not available", "others are being shown the page")
+		return
+	}
 	st, age, err := m.Read(ctx)
 	if err != nil {
 		m.fail(w, http.StatusServiceUnavailable, "Not available", err.Error())

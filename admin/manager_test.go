@@ -8,6 +8,7 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -387,5 +388,24 @@ func TestManagerWithoutLeader(t *testing.T) {
 	a := get(t, url+"?nonce="+nonce(t, url)+"&Cmd=STOP-APP&Range=DOMAIN&Domain=blue")
 	if a.code != 200 || a.header.Get("Type") != "MEM" || a.header.Get("Mess") != "MEM: no leader  X: y" || !strings.Contains(a.body, "Command failed") {
 		t.Errorf("%d %v %s", a.code, a.header, a.body)
+	}
+}
+
+// One page is made at a time; who waits for too long, or has gone, is told so.
+func TestManagerTakesTurns(t *testing.T) {
+	m := newManager(&Server{}, *newFarm(t).manager())
+	m.turn <- struct{}{}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	m.list(gone, w)
+	if w.Code != 503 || !strings.Contains(w.Body.String(), "others are being shown the page") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	<-m.turn
+	w = httptest.NewRecorder()
+	m.list(t.Context(), w)
+	if w.Code != 200 || len(m.turn) != 0 {
+		t.Errorf("%d, turn taken: %d", w.Code, len(m.turn))
 	}
 }
