@@ -38,6 +38,7 @@ type Config struct {
 	Workers  func() Workers
 	Metrics  prometheus.Gatherer                               // nil: /metrics is absent
 	Form     func(context.Context) (cluster string, err error) // quorate init
+	Manager  *Manager                                          // nil: httpd's manager page is absent
 	Log      *slog.Logger                                      // default: discard
 }
 
@@ -181,6 +182,12 @@ func (s *Server) handler() http.Handler {
 			}
 		})
 	}
+	if s.c.Manager != nil {
+		m := newManager(s, *s.c.Manager)
+		for _, path := range managerPaths {
+			mux.Handle(path, m)
+		}
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if m := r.Method; m != "GET" && m != "HEAD" && m != "POST" { // a worker's proxyList names the wrong port, perhaps
 			w.Header().Set("Allow", "GET, HEAD, POST")
@@ -250,21 +257,36 @@ func (s *Server) view(body func() any) http.HandlerFunc {
 
 // allow asks for a token of a role where tokens are configured.
 func (s *Server) allow(w http.ResponseWriter, r *http.Request, role string) bool {
-	tokens := s.tokens.Load()
-	if tokens == nil {
+	if s.tokens.Load() == nil {
 		return true
 	}
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		hash := sha256.Sum256([]byte(token))
-		for _, t := range *tokens {
-			if subtle.ConstantTimeCompare(t.Hash[:], hash[:]) == 1 && rank[t.Role] >= rank[role] {
-				return true
-			}
+	if token, ok := bearer(r); ok {
+		if _, ok := s.holder(token, role); ok {
+			return true
 		}
 	}
-	w.Header().Set("WWW-Authenticate", "Bearer")
-	refuse(w, http.StatusUnauthorized, "unauthorized", "a token with the role "+role+" is needed")
+	s.unauthorized(w, role)
 	return false
+}
+
+func bearer(r *http.Request) (token string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
+// holder names the one who holds a token, if it is of that role or a higher one.
+func (s *Server) holder(token, role string) (name string, ok bool) {
+	hash := sha256.Sum256([]byte(token))
+	for _, t := range *s.tokens.Load() {
+		if subtle.ConstantTimeCompare(t.Hash[:], hash[:]) == 1 && rank[t.Role] >= rank[role] {
+			return t.Name, true
+		}
+	}
+	return "", false
+}
+
+func (s *Server) unauthorized(w http.ResponseWriter, role string) {
+	w.Header().Add("WWW-Authenticate", "Bearer")
+	refuse(w, http.StatusUnauthorized, "unauthorized", "a token with the role "+role+" is needed")
 }
 
 func answer(w http.ResponseWriter, code int, body any) {

@@ -337,7 +337,7 @@ type Admin struct {
 	AllowedCIDRs Auto[[]netip.Prefix] `key:"allowed_cidrs" doc:"auto = loopback, for a loopback address"`
 	TokensFile   string               `key:"tokens_file" file:"secret" doc:"name, role (view, drain, admin), hash"`
 	Console      bool                 `key:"console" default:"true" later:"yes"`
-	Manager      Manager              `key:"manager" later:"yes"`
+	Manager      Manager              `key:"manager"`
 }
 
 // AdminTLS is on when CertFile is given.
@@ -350,9 +350,9 @@ type AdminTLS struct {
 
 // Manager is httpd's manager page.
 type Manager struct {
-	Enabled    bool `key:"enabled" default:"true"`
-	CheckNonce bool `key:"check_nonce" default:"true"`
-	AllowCmd   bool `key:"allow_cmd" default:"true"`
+	Enabled    bool `key:"enabled" default:"true" doc:"httpd's manager page, /mod_cluster-manager"`
+	CheckNonce bool `key:"check_nonce" default:"true" doc:"obey only links of the page itself"`
+	AllowCmd   bool `key:"allow_cmd" default:"true" doc:"enable, disable and stop by links"`
 }
 
 // Archive is the history kept for replay.

@@ -285,10 +285,13 @@ func (r reply) encode(now time.Time, headOnly bool) []byte {
 	} else if r.stays {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	kind := "text/plain"
-	if r.xml {
-		kind = "text/xml"
-	}
-	b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n\r\n", kind, len(body))
+	b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n\r\n", r.contentType(), len(body))
 	return append(b, body...)
+}
+
+func (r reply) contentType() string {
+	if r.xml {
+		return "text/xml"
+	}
+	return "text/plain"
 }

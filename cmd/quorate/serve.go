@@ -337,6 +337,7 @@ func (s *server) openAdmin() error {
 		Status:   s.status,
 		Workers:  s.workers,
 		Form:     s.replica.Init,
+		Manager:  s.manager(),
 		Log:      s.log,
 	}
 	if a.AllowedCIDRs.Given {
