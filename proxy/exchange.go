@@ -82,6 +82,7 @@ type exchange struct {
 	refused  time.Time // first of these
 	dialling *target   // whose connection was awaited last
 	dialled  time.Time // since when
+	late     *upstream // that has not answered CPING in time
 	last     *failure  // of the last try
 	failed   failure   // last points here
 
@@ -173,7 +174,7 @@ func (x *exchange) clear() {
 	x.status, x.sent = 0, 0
 	x.moved, x.closing, x.lingering, x.broken, x.tunnelled, x.informed = false, false, false, false, false, false
 	x.closedBy, x.cause = "", nil
-	x.attempts, x.tries, x.dials, x.dialling = 0, 0, 0, nil
+	x.attempts, x.tries, x.dials, x.dialling, x.late = 0, 0, 0, nil, nil
 	x.last, x.failed = nil, failure{}
 }
 

@@ -101,8 +101,9 @@ func (p *Proxy) sendAJP(x *exchange, d *route.Decision, t *target, u *upstream, 
 }
 
 // ping asks whether the worker is there. One that is late is overloaded, not dead: a
-// session waits for its own node as long as for an answer, any other request goes
-// elsewhere, and nothing is marked (ajp13.md §10).
+// session waits for its own node as long as for an answer, any other request tries one
+// more connection, however many idle, then goes elsewhere, and nothing is marked
+// (ajp13.md §10).
 func (k *link) ping(d *route.Decision) (*failure, resend) {
 	x, c := k.x, k.c
 	limit := shorter(milliseconds(k.u.config.Ping), pingMost)
@@ -133,7 +134,12 @@ func (k *link) ping(d *route.Decision) (*failure, resend) {
 		case err == errSilent && own:
 			return x.fails(failure{kind: failedLate, err: errNoPong}), resendNot
 		case err == errSilent:
-			return x.fails(failure{kind: failedDial, dial: dialBroken, untouched: true, err: errNoPong}), resendOnce
+			more := resendOnce
+			if x.late == k.u {
+				more = resendNot
+			}
+			x.late = k.u
+			return x.fails(failure{kind: failedDial, dial: dialBroken, untouched: true, err: errNoPong}), more
 		case err != nil:
 			return k.unanswered(err), resendNot
 		}
