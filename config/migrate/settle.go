@@ -1,6 +1,9 @@
 package migrate
 
-import "strings"
+import (
+	"net"
+	"strings"
+)
 
 // settle writes what several directives decide together, and what httpd did where
 // nothing was said.
@@ -27,10 +30,28 @@ func (c *converter) settle(s *server) {
 	if len(s.trusted) > 0 {
 		c.doc.list("traffic.trusted_proxies", s.trusted, s.trusts.where())
 	}
+	c.announced(s)
 	c.always()
 	if !s.secured {
 		c.warn("AJP workers get no secret: give them and quorate one (upstream.ajp.secret_file)")
 	}
+}
+
+// announced switches advertising off again where quorate would refuse it: workers cannot
+// reach a wildcard.
+func (c *converter) announced(s *server) {
+	on, listeners := c.doc.get("mcmp.advertise.enabled"), c.doc.get("mcmp.listeners")
+	if on == nil || c.doc.get("mcmp.advertise.address") != nil {
+		return
+	}
+	if listeners != nil {
+		h, _, _ := net.SplitHostPort(child(listeners.Content[0], "address").Value)
+		if h != "" && h != "0.0.0.0" && h != "::" {
+			return
+		}
+	}
+	c.note(s.advertise, Manual, "mcmp.advertise.enabled", "left off: mcmp.listeners has no address that workers can reach: give mcmp.advertise.address, then enabled: true")
+	c.doc.remove("mcmp.advertise.enabled")
 }
 
 // always is what everybody who comes from one of them must know.
