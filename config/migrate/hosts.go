@@ -113,6 +113,14 @@ func (c *converter) listeners(s *server) {
 			c.note(l, Manual, "", "no port in it")
 			continue
 		}
+		if rule := refused("traffic.listeners[0].address", address); strings.HasPrefix(rule, "must be") {
+			c.note(l, Manual, "", rule)
+			continue
+		}
+		if slices.Contains(traffic, address) || slices.Contains(mcmp, address) {
+			c.note(l, Needless, "", "named before")
+			continue
+		}
 		var users, workers []*host
 		for _, h := range s.hosts {
 			if !slices.ContainsFunc(h.addrs, func(a string) bool { return serves(address, a) }) {
@@ -281,6 +289,9 @@ func (c *converter) tlsOf(l *directive, first *host, hosts []*host, main *host, 
 	}
 	if auth == "none" {
 		auth = ""
+	}
+	if auth != "" && ca == "" {
+		c.note(first.tls.on, Manual, key+".client_ca_file", "no SSLCACertificateFile: give client_ca_file, or quorate does not start")
 	}
 	var more *yaml.Node
 	if len(certs) > 1 {

@@ -86,7 +86,9 @@ func (c *converter) balancers(s *server) {
 // access writes who may register and who may administer.
 func (c *converter) access(s *server) {
 	open := false
-	if n := s.allowed; n.d != nil {
+	if n := s.allowed; n.d != nil && len(n.list) == 0 {
+		c.doc.list("mcmp.allowed_cidrs", []string{"127.0.0.0/8", "::1/128"}, n.d.where()+": name the networks of the workers")
+	} else if n.d != nil {
 		c.doc.list("mcmp.allowed_cidrs", n.list, n.d.where())
 		open = n.all
 	} else if c.doc.get("mcmp.listeners") != nil {
@@ -96,7 +98,7 @@ func (c *converter) access(s *server) {
 	if open {
 		c.warn("workers may register from everywhere: name their networks in mcmp.allowed_cidrs")
 	}
-	if n := s.admins; n.d != nil && s.managed {
+	if n := s.admins; len(n.list) > 0 && s.managed {
 		c.warn("the manager page is at admin.address, 127.0.0.1:7302; networks that may see it (%s) count once that is another address", strings.Join(n.list, ", "))
 		c.doc.list("admin.allowed_cidrs", n.list, n.d.where())
 	}
