@@ -267,12 +267,19 @@ func TestEveryDirectiveIsReported(t *testing.T) {
 		}
 	}
 	n := 0
+	var table strings.Builder // which kinds a directive has in the reports
 	for _, name := range strings.Fields(string(text)) {
 		n++
 		if len(kinds[strings.ToLower(name)]) == 0 {
 			t.Errorf("%s is in no report", name)
 		}
+		table.WriteString(name)
+		for _, k := range slices.Sorted(maps.Keys(kinds[strings.ToLower(name)])) {
+			table.WriteString(" " + string(rune(k)))
+		}
+		table.WriteByte('\n')
 	}
+	golden(t, "testdata/kinds", table.String())
 	if n < 150 {
 		t.Errorf("only %d directives are asked for", n)
 	}

@@ -127,6 +127,9 @@ func (w *wild) rest(e *element, kind Kind, why string) {
 		element, _, _ := strings.Cut(i.Directive, " ")
 		told[Item{Line: i.Line, Directive: element}] = true
 	}
+	for _, a := range e.attrs {
+		w.c.note(w.say(e, a.name), Needless, "", "of the subsystem")
+	}
 	w.untold(e, kind, why, func(d *directive) bool { return told[Item{Line: d.line, Directive: d.name}] })
 }
 
@@ -300,8 +303,9 @@ func (w *wild) affinity(e *element) {
 	w.c.set(d, "shared.affinity.mode", mode)
 	if delimiter := e.get("delimiter"); delimiter != "" {
 		w.c.set(d, "shared.affinity.delimiter", delimiter)
+		w.c.note(w.say(e, "delimiter"), Copied, "shared.affinity.delimiter", "")
 	}
-	w.c.note(d, Copied, "shared.affinity", "")
+	w.c.note(d, Copied, "shared.affinity.mode", "")
 }
 
 // perThread multiplies what Undertow counts for each I/O thread.
