@@ -36,6 +36,11 @@ Secrets become files of their own. Exit 3 when something is left to be done by h
 			if err != nil {
 				return configError{err}
 			}
+			if len(r.Secrets) > 0 {
+				if err := os.MkdirAll(folder, 0o700); err != nil {
+					return err
+				}
+			}
 			for _, s := range r.Secrets {
 				if err := keepSecret(filepath.Join(folder, s.Name), s.Text); err != nil {
 					return err

@@ -52,7 +52,11 @@ func (w *walk) section(d *directive, s scope) error {
 	case "virtualhost":
 		for _, h := range w.s.hosts {
 			if h.d == d {
-				w.c.note(d, Needless, "", "see what is in it")
+				path := "traffic.listeners"
+				if h.mcmp {
+					path = "mcmp.listeners"
+				}
+				w.c.note(d, Converted, path, "see what is in it")
 				return w.all(d.body, scope{host: h})
 			}
 		}
@@ -248,7 +252,8 @@ func byPrefix(name string) handler {
 		{"sslocsp", "certificates are checked against client_ca_file alone"}, {"ssl", "no equal"},
 		{"proxy", "no equal"}, {"balancer", "no equal"}, {"remoteip", "no equal"}, {"h2", "no equal"},
 		{"advertise", "no equal"}, {"modproxycluster", "no equal"}, {"index", "httpd served local files"}, {"alias", "httpd served local files"},
-		{"scriptalias", "httpd served local files"},
+		{"scriptalias", "httpd served local files"}, {"use", "macros are not expanded"},
+		{"setoutputfilter", "bodies are not changed"}, {"addoutputfilter", "bodies are not changed"}, {"filter", "bodies are not changed"},
 	} {
 		if strings.HasPrefix(name, f.prefix) {
 			return manual(f.why)

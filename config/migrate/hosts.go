@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -112,6 +113,14 @@ func (c *converter) listeners(s *server) {
 			c.note(l, Manual, "", "no port in it")
 			continue
 		}
+		if rule := refused("traffic.listeners[0].address", address); strings.HasPrefix(rule, "must be") {
+			c.note(l, Manual, "", rule)
+			continue
+		}
+		if slices.Contains(traffic, address) || slices.Contains(mcmp, address) {
+			c.note(l, Needless, "", "named before")
+			continue
+		}
 		var users, workers []*host
 		for _, h := range s.hosts {
 			if !slices.ContainsFunc(h.addrs, func(a string) bool { return serves(address, a) }) {
@@ -127,7 +136,7 @@ func (c *converter) listeners(s *server) {
 		if len(workers) > 0 {
 			c.note(l, Converted, "mcmp.listeners", "")
 			mcmp = append(mcmp, address)
-			c.mcmpListener(s, l, address, workers[0])
+			c.mcmpListener(s, l, concrete(address, workers[0]), workers[0])
 			if len(users) > 0 {
 				c.note(l, Manual, "traffic.listeners", "users had hosts on this address, too: give them an address of their own")
 			}
@@ -152,6 +161,25 @@ func (c *converter) listeners(s *server) {
 		c.doc.list("traffic.listeners", nil, "no host for users was found")
 		c.warn("no host for users was found: traffic.listeners is empty, which makes a witness")
 	}
+}
+
+// absolute is a file's name, which httpd counts from ServerRoot.
+func (c *converter) absolute(name string) string {
+	if name == "" || path.IsAbs(name) || !path.IsAbs(c.root) {
+		return name
+	}
+	return path.Join(c.root, name)
+}
+
+// concrete is the address of a host where Listen names none: workers are kept to it.
+func concrete(address string, h *host) string {
+	lh, port, _ := net.SplitHostPort(address)
+	if lh == "" && len(h.addrs) == 1 {
+		if vh, _, err := net.SplitHostPort(h.addrs[0]); err == nil && isIP(vh) {
+			return net.JoinHostPort(vh, port)
+		}
+	}
+	return address
 }
 
 // listenAddress brings Listen's forms to HOST:PORT.
@@ -192,7 +220,7 @@ func (c *converter) mcmpListener(s *server, l *directive, address string, h *hos
 
 func (c *converter) trafficListener(s *server, l *directive, address string, users []*host) {
 	first := users[0]
-	path := "traffic.listeners[].tls"
+	const key = "traffic.listeners[].tls"
 	var with []*host
 	for _, h := range users {
 		if h.tls.on != nil {
@@ -202,9 +230,9 @@ func (c *converter) trafficListener(s *server, l *directive, address string, use
 	var t *yaml.Node
 	if len(with) > 0 {
 		first = with[0]
-		t = c.tlsOf(l, first, with, s.main, path, true)
+		t = c.tlsOf(l, first, with, s.main, key, true)
 	} else if strings.EqualFold(l.arg(1), "https") {
-		c.note(l, Manual, path, "https, but no host here has SSLEngine on")
+		c.note(l, Manual, key, "https, but no host here has SSLEngine on")
 	}
 	protocols := s.main.proto
 	if first.proto != nil {
@@ -235,7 +263,7 @@ func (c *converter) trafficListener(s *server, l *directive, address string, use
 }
 
 // tlsOf makes the tls object of a listener; nil: plain.
-func (c *converter) tlsOf(l *directive, first *host, hosts []*host, main *host, path string, several bool) *yaml.Node {
+func (c *converter) tlsOf(l *directive, first *host, hosts []*host, main *host, key string, several bool) *yaml.Node {
 	if first.tls.on == nil {
 		return nil
 	}
@@ -250,17 +278,20 @@ func (c *converter) tlsOf(l *directive, first *host, hosts []*host, main *host, 
 		}
 	}
 	if len(certs) == 0 {
-		c.note(first.tls.on, Manual, path, "no SSLCertificateFile: give cert_file and key_file")
+		c.note(first.tls.on, Manual, key, "no SSLCertificateFile: give cert_file and key_file")
 		return nil
 	}
 	auth, ca := or(first.tls.clientAuth, main.tls.clientAuth), or(first.tls.ca, main.tls.ca)
 	for _, h := range hosts[1:] {
 		if or(h.tls.clientAuth, main.tls.clientAuth) != auth {
-			c.note(h.tls.on, Manual, path+".client_auth", "hosts on one address differ: that of the first counts")
+			c.note(h.tls.on, Manual, key+".client_auth", "hosts on one address differ: that of the first counts")
 		}
 	}
 	if auth == "none" {
 		auth = ""
+	}
+	if auth != "" && ca == "" {
+		c.note(first.tls.on, Manual, key+".client_ca_file", "no SSLCACertificateFile: give client_ca_file, or quorate does not start")
 	}
 	var more *yaml.Node
 	if len(certs) > 1 {
@@ -270,7 +301,7 @@ func (c *converter) tlsOf(l *directive, first *host, hosts []*host, main *host, 
 				more.Content = append(more.Content, object("cert_file", p[0], "key_file", p[1]))
 			}
 		} else {
-			c.note(first.tls.on, Manual, path, "one certificate here: the others were left out")
+			c.note(first.tls.on, Manual, key, "one certificate here: the others were left out")
 		}
 	}
 	least := or(first.tls.min, main.tls.min)

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -104,24 +105,24 @@ func words(s string) ([]string, error) {
 // reader evaluates httpd's files into one tree.
 type reader struct {
 	c       *converter
-	files   Files
 	root    string // ServerRoot
 	vars    map[string]string
 	flags   map[string]bool // of IfDefine
 	modules map[string]bool
 	reading map[string]bool // files that are open
+	asked   bool            // there is an IfModule
 	read    int             // lines
 }
 
 // httpd converts a configuration of Apache httpd.
-func (c *converter) httpd(files Files, names []string, texts [][]byte, defines []string) error {
-	r := &reader{c: c, files: files, vars: map[string]string{}, flags: map[string]bool{}, modules: map[string]bool{}, reading: map[string]bool{}}
+func (c *converter) httpd(names []string, texts [][]byte, defines []string) error {
+	r := &reader{c: c, vars: map[string]string{}, flags: map[string]bool{}, modules: map[string]bool{}, reading: map[string]bool{}}
 	for _, d := range defines {
 		r.flags[d] = true
 	}
 	server := &directive{section: true}
 	for i, name := range names {
-		if r.root == "" || i > 0 {
+		if c.root == "" {
 			r.root = path.Dir(name)
 		}
 		if err := r.file(server, name, texts[i], 0); err != nil {
@@ -130,6 +131,9 @@ func (c *converter) httpd(files Files, names []string, texts [][]byte, defines [
 	}
 	if len(server.body) == 0 {
 		return &Error{File: names[0], Err: errors.New("no directive is in it: not a configuration")}
+	}
+	if r.asked && len(r.modules) == 0 {
+		c.warn("no LoadModule was read, so no IfModule holds: name the file that has them, too")
 	}
 	return c.convert(server)
 }
@@ -167,20 +171,22 @@ func (r *reader) file(into *directive, name string, text []byte, depth int) erro
 		inner, section := strings.CutPrefix(l.text, "<")
 		if section {
 			if inner, section = strings.CutSuffix(inner, ">"); !section {
-				return fail("%s: > is missing", l.text)
+				return fail("%s: > is missing", begin(l.text))
 			}
 			if skipped > 0 {
 				skipped++
+				r.skip(name, l, inner)
 				continue
 			}
 		} else if skipped > 0 {
+			r.skip(name, l, l.text)
 			continue
 		} else {
 			inner = l.text
 		}
 		args, err := words(r.substitute(inner))
 		if err != nil || len(args) == 0 {
-			return fail("%s: %v", l.text, errors.Join(err))
+			return fail("%s: %v", begin(l.text), cmp.Or(err, errors.New("no name")))
 		}
 		d := &directive{file: name, line: l.number, name: args[0], args: args[1:], section: section}
 		if section {
@@ -189,7 +195,6 @@ func (r *reader) file(into *directive, name string, text []byte, depth int) erro
 			}
 			if holds, known := r.condition(d); known {
 				if !holds {
-					r.c.note(d, Needless, "", "does not hold: what is in it was not read")
 					skipped = 1
 					continue
 				}
@@ -211,6 +216,23 @@ func (r *reader) file(into *directive, name string, text []byte, depth int) erro
 	return nil
 }
 
+// skip reports a line within a section that does not hold.
+func (r *reader) skip(file string, l line, text string) {
+	d := &directive{file: file, line: l.number, name: begin(text)}
+	if args, err := words(r.substitute(text)); err == nil && len(args) > 0 {
+		d.name, d.args = args[0], args[1:]
+	}
+	r.c.note(d, Needless, "", "its section does not hold")
+}
+
+// begin is the first word of a line. The others may be secret.
+func begin(text string) string {
+	if i := strings.IndexAny(text, " \t"); i >= 0 {
+		return text[:i]
+	}
+	return text
+}
+
 // enclosing is the innermost section that is no condition.
 func enclosing(open []*directive) *directive {
 	for _, d := range slices.Backward(open) {
@@ -226,7 +248,8 @@ func (r *reader) condition(d *directive) (holds, known bool) {
 	what, not := strings.CutPrefix(d.arg(0), "!")
 	switch strings.ToLower(d.name) {
 	case "ifmodule":
-		holds = r.modules[module(what)]
+		holds = r.modules[module(what)] || slices.Contains(linked, module(what))
+		r.asked = true
 	case "ifdefine":
 		_, defined := r.vars[what]
 		holds = defined || r.flags[what]
@@ -236,8 +259,16 @@ func (r *reader) condition(d *directive) (holds, known bool) {
 	default:
 		return false, false
 	}
+	note := "does not hold"
+	if holds != not {
+		note = "holds: see what is in it"
+	}
+	r.c.note(d, Needless, "", note)
 	return holds != not, true
 }
+
+// linked are the modules that distributions build into httpd: they have no LoadModule.
+var linked = []string{"core", "so", "http", "http_core", "unixd", "log_config", "logio", "version", "watchdog"}
 
 // module brings mod_ssl.c and ssl_module to one form.
 func module(s string) string {
@@ -277,7 +308,7 @@ func (r *reader) directive(into, d *directive, depth int) error {
 		delete(r.vars, d.arg(0))
 		r.c.note(d, Needless, "", "")
 	case "serverroot":
-		r.root = d.arg(0)
+		r.root, r.c.root = d.arg(0), d.arg(0)
 		r.c.note(d, Needless, "", "")
 	case "loadmodule":
 		r.modules[module(d.arg(0))] = true
@@ -300,7 +331,7 @@ func (r *reader) include(into, d *directive, depth int) error {
 	if !path.IsAbs(pattern) {
 		pattern = path.Join(r.root, pattern)
 	}
-	names, err := r.files.Glob(pattern)
+	names, err := r.c.files.Glob(pattern)
 	if err != nil {
 		return &Error{d.file, d.line, fmt.Errorf("%s %s: %w", d.name, pattern, err)}
 	}
@@ -315,8 +346,25 @@ func (r *reader) include(into, d *directive, depth int) error {
 	}
 	r.c.note(d, Needless, "", fmt.Sprintf("%d read", len(names)))
 	slices.Sort(names)
+	return r.each(into, d, names, depth)
+}
+
+// each reads included files; of a folder all that is in it, as httpd does.
+func (r *reader) each(into, d *directive, names []string, depth int) error {
+	if depth > maxDepth {
+		return &Error{d.file, d.line, errors.New("files include each other without end")}
+	}
 	for _, name := range names {
-		text, err := r.files.ReadFile(name)
+		text, err := r.c.files.ReadFile(name)
+		if err != nil {
+			if inside, gerr := r.c.files.Glob(path.Join(name, "*")); gerr == nil && len(inside) > 0 {
+				slices.Sort(inside)
+				if err := r.each(into, d, inside, depth+1); err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		if err != nil {
 			return &Error{d.file, d.line, fmt.Errorf("%s %s: %w", d.name, name, cause(err))}
 		}

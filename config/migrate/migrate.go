@@ -16,6 +16,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/quorate/quorate/config"
 )
 
 // Kind says what became of a directive.
@@ -113,7 +115,7 @@ func Convert(files Files, names []string, o Options) (*Result, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no file was named")
 	}
-	c := &converter{doc: newDocument(), defaults: defaults(), secrets: o.Secrets, order: map[string]int{}}
+	c := &converter{doc: newDocument(), defaults: defaults(), secrets: o.Secrets, files: files, order: map[string]int{}}
 	var err error
 	if isXML(texts[0]) {
 		if len(names) > 1 {
@@ -121,7 +123,7 @@ func Convert(files Files, names []string, o Options) (*Result, error) {
 		}
 		err = c.wildfly(names[0], texts[0])
 	} else {
-		err = c.httpd(files, names, texts, o.Defines)
+		err = c.httpd(names, texts, o.Defines)
 	}
 	if err != nil {
 		return nil, err
@@ -154,14 +156,17 @@ type converter struct {
 	defaults map[string]string // of every scalar key, as the effective configuration prints them
 	items    []Item
 	warnings []string
-	files    []Secret
+	kept     []Secret
 	secrets  string
+	hidden   []string       // what must not be told
 	order    map[string]int // of the files, as they were read
+	files    Files
+	root     string // ServerRoot, once it was said
 }
 
 // note adds a line to the report.
 func (c *converter) note(d *directive, kind Kind, path, note string) {
-	c.items = append(c.items, Item{d.file, d.line, d.name, strings.Join(d.args, " "), kind, path, note})
+	c.items = append(c.items, Item{d.file, d.line, d.name, c.shown(d), kind, path, note})
 }
 
 // secret writes a value to a file of its own, and the name of the file to the document.
@@ -170,15 +175,20 @@ func (c *converter) secret(d *directive, path, name, value string) {
 	if c.secrets != "" {
 		file = strings.TrimSuffix(c.secrets, "/") + "/" + name
 	}
-	for i := range c.files {
-		if c.files[i].Name == name {
-			c.files[i].Text = []byte(value + "\n")
-			c.set(d, path, file)
+	if value == "" || strings.Contains(value, "${") {
+		c.note(d, Manual, path, "its value is not said here: write it to "+file)
+		return
+	}
+	c.hide(value)
+	c.note(d, Converted, path, "in a file of its own")
+	c.set(d, path, file)
+	for i := range c.kept {
+		if c.kept[i].Name == name {
+			c.kept[i].Text = []byte(value + "\n")
 			return
 		}
 	}
-	c.files = append(c.files, Secret{name, []byte(value + "\n")})
-	c.set(d, path, file)
+	c.kept = append(c.kept, Secret{name, []byte(value + "\n")})
 }
 
 func (c *converter) warn(format string, args ...any) {
@@ -197,7 +207,28 @@ func (c *converter) set(d *directive, path, value string) {
 		c.doc.remove(path)
 		return
 	}
+	if rule := refused(path, value); rule != "" {
+		c.note(d, Manual, path, fmt.Sprintf("%s is left out: %s", value, rule))
+		return
+	}
 	c.doc.set(path, value, d.where())
+}
+
+// refused says why quorate would not take a value; "" if it does. Files need not be
+// there yet.
+func refused(path, value string) string {
+	if strings.HasSuffix(path, "_file") {
+		return ""
+	}
+	_, err := config.Load(config.Source{Set: []string{"replica.name=x", path + "=" + value}})
+	if all, ok := errors.AsType[config.Errors](err); ok {
+		for _, e := range all.List {
+			if e.Key == path {
+				return e.Rule
+			}
+		}
+	}
+	return ""
 }
 
 func (c *converter) result() (*Result, error) {
@@ -205,48 +236,14 @@ func (c *converter) result() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range c.items {
+		c.items[i].Value, c.items[i].Note = c.without(c.items[i].Value), c.without(c.items[i].Note)
+	}
+	for i := range c.warnings {
+		c.warnings[i] = c.without(c.warnings[i])
+	}
 	slices.SortStableFunc(c.items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(c.order[a.File], c.order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
-	return &Result{Document: text, Items: c.items, Warnings: c.warnings, Secrets: c.files}, nil
-}
-
-// Report is the report as text, a line per directive, in the order of the files; those
-// that need nothing are left out unless all is set.
-func (r *Result) Report(all bool) string {
-	var b strings.Builder
-	where := 0
-	for _, i := range r.Items {
-		where = max(where, len(place(i)))
-	}
-	for _, i := range r.Items {
-		if i.Kind == Needless && !all {
-			continue
-		}
-		fmt.Fprintf(&b, "%-*s  %c  %s", where, place(i), i.Kind, i.Directive)
-		if i.Value != "" {
-			b.WriteString(" " + i.Value)
-		}
-		if i.Path != "" {
-			b.WriteString(" -> " + i.Path)
-		}
-		if i.Note != "" {
-			b.WriteString(separator(i) + i.Note)
-		}
-		b.WriteByte('\n')
-	}
-	for _, w := range r.Warnings {
-		b.WriteString("warning: " + w + "\n")
-	}
-	fmt.Fprintf(&b, "%d carried over, %d by hand, %d not needed\n", r.Count(Copied, Converted), r.Count(Manual), r.Count(Needless))
-	return b.String()
-}
-
-func place(i Item) string { return fmt.Sprintf("%s:%d", i.File, i.Line) }
-
-func separator(i Item) string {
-	if i.Path == "" && i.Kind == Manual {
-		return " -> no equal: "
-	}
-	return ": "
+	return &Result{Document: text, Items: c.items, Warnings: c.warnings, Secrets: c.kept}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"flag"
+	"fmt"
 	"maps"
 	"math/big"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/config"
+	"go.yaml.in/yaml/v3"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -109,6 +111,83 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// No line is dropped: each but comments and ends of sections is in the report.
+func TestEveryLineIsReported(t *testing.T) {
+	for _, name := range cases(t) {
+		r := one(t, name)
+		told := map[string]bool{}
+		files := map[string]bool{}
+		for _, i := range r.Items {
+			told[place(i)] = true
+			files[i.File] = true
+		}
+		n := 0
+		for file := range files {
+			if strings.HasSuffix(file, ".xml") {
+				continue // TestEveryElementIsReported
+			}
+			text, err := os.ReadFile(filepath.Join("testdata", name, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range lines(text) {
+				n++
+				if at := place(Item{File: file, Line: l.number}); !told[at] && !strings.HasPrefix(l.text, "</") {
+					t.Errorf("%s: %s: %s is not in the report", name, at, l.text)
+				}
+			}
+		}
+		t.Logf("%s: %d lines", name, n)
+	}
+}
+
+// No element of the two subsystems is dropped, and none of its attributes but its name.
+func TestEveryElementIsReported(t *testing.T) {
+	for _, name := range cases(t) {
+		mains, err := filepath.Glob(filepath.Join("testdata", name, "*.xml"))
+		if err != nil || len(mains) == 0 {
+			continue
+		}
+		text, err := os.ReadFile(mains[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, _, err := parseXML(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := map[string]bool{}
+		for _, i := range one(t, name).Items {
+			told[place(i)+" "+i.Directive] = true
+			told[place(i)+" "+strings.Fields(i.Directive)[0]] = true
+		}
+		n := 0
+		var look func(*element)
+		look = func(e *element) {
+			for _, in := range e.children {
+				at := place(Item{File: filepath.Base(mains[0]), Line: in.line}) + " " + in.name
+				if n++; !told[at] && !slices.Contains([]string{"filters", "server", "host"}, in.name) {
+					t.Errorf("%s: %s is not in the report", name, at)
+				}
+				for _, a := range in.attrs {
+					if n++; a.name != "name" && !told[at+" "+a.name] {
+						t.Errorf("%s: %s %s is not in the report", name, at, a.name)
+					}
+				}
+				look(in)
+			}
+		}
+		for _, sub := range root.find("subsystem") {
+			if sub.subsystem("undertow") || sub.subsystem("modcluster") {
+				look(sub)
+			}
+		}
+		if n == 0 && !root.subsystem("undertow") {
+			t.Errorf("%s: no subsystem", name)
+		}
+	}
+}
+
 var fileKey = regexp.MustCompile(`(?:cert_file|key_file|ca_file|client_ca_file): ([^\s,}]+)`)
 
 // check loads the document as quorate does. The files it names are put where they can
@@ -188,28 +267,46 @@ func TestEveryDirectiveIsReported(t *testing.T) {
 		}
 	}
 	n := 0
+	var table strings.Builder // which kinds a directive has in the reports
 	for _, name := range strings.Fields(string(text)) {
 		n++
 		if len(kinds[strings.ToLower(name)]) == 0 {
 			t.Errorf("%s is in no report", name)
 		}
+		table.WriteString(name)
+		for _, k := range slices.Sorted(maps.Keys(kinds[strings.ToLower(name)])) {
+			table.WriteString(" " + string(rune(k)))
+		}
+		table.WriteByte('\n')
 	}
+	golden(t, "testdata/kinds", table.String())
 	if n < 150 {
 		t.Errorf("only %d directives are asked for", n)
 	}
 	t.Logf("figure: %d directives of the page, all in a report; %d names in all", n, len(slices.Collect(maps.Keys(kinds))))
 }
 
-// Nothing of a secret is in the document or the report.
+// Nothing of a secret is in the document, the report or the items.
 func TestSecretsAreHidden(t *testing.T) {
-	for name, secret := range map[string]string{"mod_proxy_cluster-2": "not so secret", "advertise": "s3cr3t-key", "load-balancer": "topsecret"} {
+	for name, secrets := range map[string][]string{
+		"mod_proxy_cluster-2": {"not so secret"},
+		"advertise":           {"s3cr3t-key"},
+		"load-balancer":       {"topsecret"},
+		"secrets":             {"defined-one", "second-one", "ajp-part", "user-part", "basic-part", "skipped-one", "host-one", "${UNKNOWN}"},
+	} {
 		r := one(t, name)
-		if strings.Contains(string(r.Document), secret) || strings.Contains(r.Report(true), secret) {
-			t.Errorf("%s: the secret is told", name)
+		for n, secret := range secrets {
+			if strings.Contains(string(r.Document), secret) || strings.Contains(r.Report(true), secret) || strings.Contains(fmt.Sprintf("%+v", r.Items), secret) {
+				t.Errorf("%s: %s is told", name, secret)
+			}
+			if n == 0 && !slices.ContainsFunc(r.Secrets, func(s Secret) bool { return string(s.Text) == secret+"\n" }) {
+				t.Errorf("%s: the secret is lost: %q", name, r.Secrets)
+			}
 		}
-		if !slices.ContainsFunc(r.Secrets, func(s Secret) bool { return string(s.Text) == secret+"\n" }) {
-			t.Errorf("%s: the secret is lost: %q", name, r.Secrets)
-		}
+	}
+	_, err := Convert(memory("AJPSecret \"half-open\n"), []string{"x"}, Options{})
+	if err == nil || strings.Contains(err.Error(), "half") {
+		t.Errorf("an error tells the secret: %v", err)
 	}
 }
 
@@ -220,8 +317,8 @@ func TestErrors(t *testing.T) {
 		"open":          {"Listen 1\n<VirtualHost *:80>\n", "x.conf: <VirtualHost> is not closed"},
 		"closed":        {"Listen 1\n</VirtualHost>\n", "x.conf:2: </VirtualHost> closes nothing"},
 		"other":         {"<VirtualHost *:80>\n</Location>\n", "x.conf:2: </Location> closes nothing"},
-		"quote":         {"Listen \"1\n", "x.conf:1: Listen \"1: a quote is not closed"},
-		"no end":        {"<VirtualHost *:80\nListen 1\n", "x.conf:1: <VirtualHost *:80: > is missing"},
+		"quote":         {"Listen \"1\n", "x.conf:1: Listen: a quote is not closed"},
+		"no end":        {"<VirtualHost *:80\nListen 1\n", "x.conf:1: <VirtualHost: > is missing"},
 		"forward proxy": {"Listen 1\nProxyRequests On\n", "x.conf:2: ProxyRequests On: a forward proxy; quorate is none, and this is not converted"},
 		"itself":        {"Include x.conf\n", "x.conf: files include each other without end"},
 		"no include":    {"Include\n", "x.conf:1: Include names no file"},
@@ -247,10 +344,9 @@ type memory []byte
 func (m memory) ReadFile(string) ([]byte, error)       { return m, nil }
 func (m memory) Glob(pattern string) ([]string, error) { return []string{pattern}, nil }
 
-// Whatever is given: no panic, and what is converted has a kind for each line and a
-// document that is YAML.
-func FuzzConvert(f *testing.F) {
-	for _, pattern := range []string{"testdata/*/httpd.conf", "testdata/*/*.xml", "testdata/*/*/*.conf"} {
+// seeds are files of testdata.
+func seeds(f *testing.F, patterns ...string) {
+	for _, pattern := range patterns {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			f.Fatal(pattern, err)
@@ -263,21 +359,58 @@ func FuzzConvert(f *testing.F) {
 			f.Add(text)
 		}
 	}
+}
+
+// laws hold whatever is given: each item has a place and a kind, the report has a line
+// for each, and the document is YAML.
+func laws(t *testing.T, text []byte) *Result {
+	r, err := Convert(memory(text), []string{"x"}, Options{Defines: []string{"A"}})
+	if err != nil {
+		return nil
+	}
+	for _, i := range r.Items {
+		if !strings.ContainsRune("=~!-", rune(i.Kind)) || i.Line == 0 || i.File != "x" {
+			t.Fatalf("%+v has no kind or no place", i)
+		}
+	}
+	if got, want := strings.Count(r.Report(true), "\n"), len(r.Items)+len(r.Warnings)+1; got != want {
+		t.Fatalf("the report has %d lines, want %d", got, want)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(r.Document, &root); err != nil {
+		t.Fatalf("%v in\n%s", err, r.Document)
+	}
+	return r
+}
+
+// FuzzHTTPD: no line of what is converted is missing from the report.
+func FuzzHTTPD(f *testing.F) {
+	seeds(f, "testdata/*/httpd.conf", "testdata/*/*/*.conf")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if len(text) > 64<<10 {
+		if len(text) > 16<<10 || isXML(text) {
 			return
 		}
-		r, err := Convert(memory(text), []string{"x"}, Options{Defines: []string{"A"}})
-		if err != nil {
+		r := laws(t, text)
+		if r == nil {
 			return
 		}
+		told := map[int]bool{}
 		for _, i := range r.Items {
-			if !strings.ContainsRune("=~!-", rune(i.Kind)) {
-				t.Fatalf("%+v has no kind", i)
+			told[i.Line] = true
+		}
+		for _, l := range lines(text) {
+			if !told[l.number] && !strings.HasPrefix(l.text, "</") {
+				t.Fatalf("line %d is not in the report: %q", l.number, l.text)
 			}
 		}
-		if strings.Count(r.Report(true), "\n") < len(r.Items)+1 {
-			t.Fatal("lines are missing from the report")
+	})
+}
+
+func FuzzWildFly(f *testing.F) {
+	seeds(f, "testdata/*/*.xml")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) <= 64<<10 && isXML(text) {
+			laws(t, text)
 		}
 	})
 }

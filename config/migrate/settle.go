@@ -1,6 +1,9 @@
 package migrate
 
-import "strings"
+import (
+	"net"
+	"strings"
+)
 
 // settle writes what several directives decide together, and what httpd did where
 // nothing was said.
@@ -27,10 +30,28 @@ func (c *converter) settle(s *server) {
 	if len(s.trusted) > 0 {
 		c.doc.list("traffic.trusted_proxies", s.trusted, s.trusts.where())
 	}
+	c.announced(s)
 	c.always()
 	if !s.secured {
 		c.warn("AJP workers get no secret: give them and quorate one (upstream.ajp.secret_file)")
 	}
+}
+
+// announced switches advertising off again where quorate would refuse it: workers cannot
+// reach a wildcard.
+func (c *converter) announced(s *server) {
+	on, listeners := c.doc.get("mcmp.advertise.enabled"), c.doc.get("mcmp.listeners")
+	if on == nil || c.doc.get("mcmp.advertise.address") != nil {
+		return
+	}
+	if listeners != nil {
+		h, _, _ := net.SplitHostPort(child(listeners.Content[0], "address").Value)
+		if h != "" && h != "0.0.0.0" && h != "::" {
+			return
+		}
+	}
+	c.note(s.advertise, Manual, "mcmp.advertise.enabled", "left off: mcmp.listeners has no address that workers can reach: give mcmp.advertise.address, then enabled: true")
+	c.doc.remove("mcmp.advertise.enabled")
 }
 
 // always is what everybody who comes from one of them must know.
@@ -65,7 +86,9 @@ func (c *converter) balancers(s *server) {
 // access writes who may register and who may administer.
 func (c *converter) access(s *server) {
 	open := false
-	if n := s.allowed; n.d != nil {
+	if n := s.allowed; n.d != nil && len(n.list) == 0 {
+		c.doc.list("mcmp.allowed_cidrs", []string{"127.0.0.0/8", "::1/128"}, n.d.where()+": name the networks of the workers")
+	} else if n.d != nil {
 		c.doc.list("mcmp.allowed_cidrs", n.list, n.d.where())
 		open = n.all
 	} else if c.doc.get("mcmp.listeners") != nil {
@@ -75,7 +98,7 @@ func (c *converter) access(s *server) {
 	if open {
 		c.warn("workers may register from everywhere: name their networks in mcmp.allowed_cidrs")
 	}
-	if n := s.admins; n.d != nil && s.managed {
+	if n := s.admins; len(n.list) > 0 && s.managed {
 		c.warn("the manager page is at admin.address, 127.0.0.1:7302; networks that may see it (%s) count once that is another address", strings.Join(n.list, ", "))
 		c.doc.list("admin.allowed_cidrs", n.list, n.d.where())
 	}

@@ -31,7 +31,7 @@ func (c *converter) wildfly(name string, text []byte) error {
 		return &Error{name, root.line, fmt.Errorf("<%s>: no configuration of WildFly", root.name)}
 	}
 	c.order[name] = 0
-	w := &wild{c: c, file: name, root: root, bound: map[string]bool{}}
+	w := &wild{c: c, file: name, root: root, bound: map[string]bool{}, balancer: len(root.find("mod-cluster")) > 0}
 	for _, e := range root.find("worker") {
 		if n, err := strconv.Atoi(e.get("io-threads")); err == nil && e.get("name") == "default" {
 			w.threads = n
@@ -105,38 +105,84 @@ func kindOf(space string) string {
 func (w *wild) worker(e *element) {
 	for _, p := range append(e.find("proxy"), e.find("mod-cluster-config")...) {
 		for _, a := range p.attrs {
-			why := "of the worker: it stays as it is"
 			if isOneOf(a.name, "proxies", "proxy-list") {
-				why = "of the worker: let them name the addresses of mcmp.listeners"
+				w.c.note(w.say(p, a.name), Needless, "", "of the worker: let them name the addresses of mcmp.listeners")
 			}
-			w.c.note(w.say(p, a.name), Needless, "", why)
 		}
-		for _, in := range p.children {
-			w.c.note(w.say(in, ""), Needless, "", "of the worker: it stays as it is")
+	}
+	w.rest(e, Needless, ofWorker)
+}
+
+const (
+	ofWorker       = "of the worker: it stays as it is"
+	ofApplications = "of applications"
+	aFilter        = "a filter: requests and answers pass as they are"
+)
+
+// rest reports what is in e and has no line yet, so that nothing is left out.
+func (w *wild) rest(e *element, kind Kind, why string) {
+	told := map[Item]bool{}
+	for _, i := range w.c.items {
+		told[Item{Line: i.Line, Directive: i.Directive}] = true
+		element, _, _ := strings.Cut(i.Directive, " ")
+		told[Item{Line: i.Line, Directive: element}] = true
+	}
+	for _, a := range e.attrs {
+		w.c.note(w.say(e, a.name), Needless, "", "of the subsystem")
+	}
+	w.untold(e, kind, why, func(d *directive) bool { return told[Item{Line: d.line, Directive: d.name}] })
+}
+
+func (w *wild) untold(e *element, kind Kind, why string, told func(*directive) bool) {
+	for _, in := range e.children {
+		kind, why := kind, why
+		switch {
+		case kind == Needless:
+		case isOneOf(in.name, "handlers", "servlet-container", "http-invoker", "single-sign-on"):
+			kind, why = Needless, ofApplications
+		case in.name == "filters":
+			why = aFilter
 		}
+		d := w.say(in, "")
+		switch {
+		case told(d):
+		case isOneOf(in.name, "filters", "server", "host"): // see what is in them
+		default:
+			w.c.note(d, kind, "", why)
+		}
+		for _, a := range in.attrs {
+			if d := w.say(in, a.name); a.name != "name" && !told(d) {
+				w.c.note(d, kind, "", why)
+			}
+		}
+		w.untold(in, kind, why, told)
 	}
 }
 
 func (w *wild) undertow(sub *element) {
+	if !w.balancer {
+		w.rest(sub, Needless, ofWorker)
+		return
+	}
 	for _, e := range sub.children {
 		switch e.name {
 		case "filters":
 			for _, f := range e.children {
 				if f.name == "mod-cluster" {
-					w.balancer = true
 					w.filter(f)
 					continue
 				}
-				w.c.note(w.say(f, ""), Manual, "", "a filter: requests and answers pass as they are")
+				w.c.note(w.say(f, ""), Manual, "", aFilter)
 			}
 		case "server":
 			w.server(e)
 		case "handlers", "servlet-container", "buffer-cache", "application-security-domains", "byte-buffer-pool":
-			w.c.note(w.say(e, ""), Needless, "", "of applications")
+			w.c.note(w.say(e, ""), Needless, "", ofApplications)
 		default:
 			w.c.note(w.say(e, ""), Manual, "", "not converted")
 		}
 	}
+	w.rest(sub, Manual, "not converted")
 }
 
 // numeric reads an attribute that is a number.
@@ -163,7 +209,6 @@ func (w *wild) millis(e *element, name string, paths ...string) {
 
 // filter converts the mod-cluster filter.
 func (w *wild) filter(e *element) {
-	advertised := false
 	for _, a := range e.attrs {
 		d := w.say(e, a.name)
 		switch a.name {
@@ -171,7 +216,6 @@ func (w *wild) filter(e *element) {
 		case "management-socket-binding":
 			w.management(e, d)
 		case "advertise-socket-binding":
-			advertised = true
 			w.advertise(e, d)
 		case "advertise-frequency":
 			if n, ok := w.numeric(e, a.name); ok && n > 0 {
@@ -183,7 +227,6 @@ func (w *wild) filter(e *element) {
 			w.c.note(d, Needless, "", "informational")
 		case "security-key":
 			w.c.secret(d, "mcmp.advertise.security_key_file", "advertise-key", resolve(a.value))
-			w.c.hide(d, Converted, "mcmp.advertise.security_key_file", "in a file of its own")
 		case "management-access-predicate":
 			w.predicate(e, d)
 		case "health-check-interval":
@@ -227,7 +270,11 @@ func (w *wild) filter(e *element) {
 		case "ssl-context", "security-realm":
 			w.keyStore(d, "upstream.tls")
 		case "enable-http2":
-			w.c.note(d, Manual, "", "workers are spoken to by HTTP/1.1 and AJP")
+			kind := Needless
+			if resolve(a.value) == "true" {
+				kind = Manual
+			}
+			w.c.note(d, kind, "", "workers are spoken to by HTTP/1.1 and AJP")
 		case "worker":
 			w.c.note(d, Needless, "", "")
 		default:
@@ -237,9 +284,6 @@ func (w *wild) filter(e *element) {
 			}
 			w.c.note(d, Manual, "", "unknown to migrate")
 		}
-	}
-	if advertised && e.get("advertise-frequency") != "0" {
-		w.c.set(w.say(e, "advertise-socket-binding"), "mcmp.advertise.enabled", "true")
 	}
 	if e.get("use-alias") == "" {
 		w.c.doc.set("shared.use_alias", "false", w.say(e, "").where()+": use-alias is false unless it is said")
@@ -259,8 +303,9 @@ func (w *wild) affinity(e *element) {
 	w.c.set(d, "shared.affinity.mode", mode)
 	if delimiter := e.get("delimiter"); delimiter != "" {
 		w.c.set(d, "shared.affinity.delimiter", delimiter)
+		w.c.note(w.say(e, "delimiter"), Copied, "shared.affinity.delimiter", "")
 	}
-	w.c.note(d, Copied, "shared.affinity", "")
+	w.c.note(d, Copied, "shared.affinity.mode", "")
 }
 
 // perThread multiplies what Undertow counts for each I/O thread.
@@ -341,6 +386,7 @@ func (w *wild) management(e *element, d *directive) {
 	address := net.JoinHostPort(b.host, strconv.Itoa(b.port))
 	w.c.doc.add("mcmp.listeners", object("address", address), d.where())
 	if w.bound[d.args[0]] {
+		w.c.warn("workers registered by TLS, and mcmp.listeners has none yet: give its certificate as PEM before this is used")
 		w.keyStore(d, "mcmp.listeners[].tls")
 	}
 	w.c.note(d, Converted, "mcmp.listeners", "")
@@ -369,8 +415,11 @@ func (w *wild) advertise(e *element, d *directive) {
 		w.c.set(d, "mcmp.advertise.port", b.groupPort)
 	}
 	if m, err := w.binding(e.get("management-socket-binding")); err == nil && m.host == "" {
-		w.c.note(d, Manual, "mcmp.advertise.address", "the listener has no address of its own: say which one workers are told")
+		w.c.note(d, Manual, "mcmp.advertise", "left off: the listener has no address of its own: give mcmp.advertise.address, then enabled: true")
 		return
+	}
+	if e.get("advertise-frequency") != "0" {
+		w.c.set(d, "mcmp.advertise.enabled", "true")
 	}
 	w.c.note(d, Converted, "mcmp.advertise", "")
 }
@@ -415,6 +464,11 @@ func (w *wild) server(e *element) {
 		case "http-listener", "https-listener":
 			if managed[l.get("socket-binding")] {
 				w.c.note(w.say(l, "socket-binding"), Manual, "mcmp.listeners", "workers register here; if users came here, too, give them an address in traffic.listeners")
+				for _, a := range l.attrs {
+					if !isOneOf(a.name, "name", "socket-binding", "ssl-context", "security-realm", "verify-client") {
+						w.c.note(w.say(l, a.name), Needless, "", "mcmp has its own")
+					}
+				}
 				continue
 			}
 			w.listener(l)
@@ -536,7 +590,7 @@ func (w *wild) host(e *element) {
 			isOurs := slices.ContainsFunc(w.root.find("mod-cluster"), func(f *element) bool { return f.get("name") == in.get("name") })
 			switch {
 			case !isOurs:
-				w.c.note(d, Manual, "", "a filter: requests and answers pass as they are")
+				w.c.note(d, Manual, "", aFilter)
 			case in.get("predicate") != "":
 				w.c.note(w.say(in, "predicate"), Manual, "shared.rules", "requests it refuses need a rule with action: reject")
 			default:
@@ -547,7 +601,7 @@ func (w *wild) host(e *element) {
 		case "access-log":
 			w.c.note(w.say(in, ""), Converted, "access_log.enabled", "the format is quorate's")
 		case "http-invoker", "single-sign-on":
-			w.c.note(w.say(in, ""), Needless, "", "of applications")
+			w.c.note(w.say(in, ""), Needless, "", ofApplications)
 		default:
 			w.c.note(d, Manual, "", "not converted")
 		}
