@@ -1,5 +1,3 @@
-//go:build check
-
 package proxy
 
 import (
@@ -18,51 +16,53 @@ import (
 	"time"
 )
 
-// TestCheckAJPCost compares what an exchange costs by AJP with what it costs by HTTP:
+// BenchmarkAJPCost compares what an exchange costs by AJP with what it costs by HTTP:
 // processor time of this process, which is the proxy alone; clients and worker, one and
-// the same, are another.
-func TestCheckAJPCost(t *testing.T) {
+// the same, are another. It is to be at most 1.15, 2.2 and 1.6 times as much.
+func BenchmarkAJPCost(b *testing.B) {
 	if os.Getenv("QUORATE_LOAD") != "" {
-		load(t)
+		load(b)
 		return
 	}
 	for _, x := range []struct {
 		name         string
 		size, packet int
 		requests     int
-		most         float64
 	}{
-		{"GET 1 KB", 0, 8 << 10, 12000, 1.15},
-		{"POST 10 KB", 10 << 10, 8 << 10, 6000, 2.2},
-		{"POST 100 KB", 100 << 10, 64 << 10, 2000, 1.6},
+		{"GET 1 KB", 0, 8 << 10, 12000},
+		{"POST 10 KB", 10 << 10, 8 << 10, 6000},
+		{"POST 100 KB", 100 << 10, 64 << 10, 2000},
 	} {
-		// In turns, the least of each: the machine does other things, too.
-		least := map[string]float64{}
-		for range 3 {
-			for _, carrier := range []string{"http", "ajp"} {
-				c := cost(t, carrier, x.size, x.packet, x.requests)
-				if had, ok := least[carrier]; !ok || c < had {
-					least[carrier] = c
+		b.Run(x.name, func(b *testing.B) {
+			// In turns, the least of each: the machine does other things, too.
+			least := map[string]float64{}
+			for b.Loop() {
+				for range 3 {
+					for _, carrier := range []string{"http", "ajp"} {
+						c := cost(b, carrier, x.size, x.packet, x.requests)
+						if had, ok := least[carrier]; !ok || c < had {
+							least[carrier] = c
+						}
+					}
 				}
 			}
-		}
-		ratio := least["ajp"] / least["http"]
-		t.Logf("%-11s http %.2f s, ajp %.2f s of processor for 10,000 requests: %.2f (at most %.2f)", x.name, least["http"], least["ajp"], ratio, x.most)
-		if ratio > x.most {
-			t.Errorf("%s: %.2f times HTTP", x.name, ratio)
-		}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(least["http"], "http-cpu-s/10k")
+			b.ReportMetric(least["ajp"], "ajp-cpu-s/10k")
+			b.ReportMetric(least["ajp"]/least["http"], "ajp/http")
+		})
 	}
 }
 
 // cost is seconds of processor for 10,000 requests.
-func cost(t *testing.T, carrier string, size, packet, requests int) float64 {
+func cost(t testing.TB, carrier string, size, packet, requests int) float64 {
 	t.Helper()
 	r := run(t, func(c *Config) {
 		c.Log = slog.New(slog.DiscardHandler)
 		c.Upstream.AJP = AJP{MaxPacketBytes: packet, CPingAfterIdle: time.Minute}
 	})
 	defer r.stop()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestCheckAJPCost$")
+	cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkAJPCost$", "-test.benchtime=1x")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("QUORATE_LOAD=%s %s %d %d %d", carrier, r.addr, size, packet, requests))
 	cmd.Stderr = os.Stderr
 	in, _ := cmd.StdinPipe()
@@ -102,7 +102,7 @@ func processor() time.Duration {
 }
 
 // load is the other process: a worker, and four clients. Each line it reads is one round.
-func load(t *testing.T) {
+func load(t testing.TB) {
 	f := strings.Fields(os.Getenv("QUORATE_LOAD"))
 	number := func(i int) int { n, _ := strconv.Atoi(f[i]); return n }
 	size, packet, requests := number(2), number(3), number(4)
