@@ -193,6 +193,8 @@ func (l *loader) checkAdvertise(m *MCMP) {
 		l.refuse("mcmp.advertise.enabled", "there is no MCMP listener to announce", "")
 	case isWildcard(hostOf(m.Listeners[0].Address)):
 		l.refuse("mcmp.advertise.enabled", "mcmp.listeners[0] is a wildcard, which no worker can reach", "give mcmp.advertise.address")
+	case isLoopback(hostOf(m.Listeners[0].Address)):
+		l.warn("mcmp.advertise.enabled", "mcmp.listeners[0] is loopback: only workers on this machine can reach it")
 	}
 }
 

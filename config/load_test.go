@@ -416,6 +416,23 @@ func TestRedirectWithoutTLS(t *testing.T) {
 	}
 }
 
+// What announces itself where nobody else can hear it is told so.
+func TestAdvertiseLoopback(t *testing.T) {
+	for _, x := range []struct {
+		set  []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"mcmp.advertise.enabled=true"}, []string{"--set: mcmp.advertise.enabled: true: mcmp.listeners[0] is loopback: only workers on this machine can reach it"}},
+		{[]string{"mcmp.advertise.enabled=true", "mcmp.advertise.address=10.0.0.5"}, nil},
+		{[]string{"mcmp.advertise.enabled=true", "mcmp.listeners=0.0.0.0:6666", "mcmp.allowed_cidrs=10.0.0.0/8", "mcmp.advertise.address=lb1:7000"}, nil},
+	} {
+		if c := load(t, Source{Set: x.set}); !slices.Equal(c.Warnings, x.want) {
+			t.Errorf("%q: %q, want %q", x.set, c.Warnings, x.want)
+		}
+	}
+}
+
 func TestDifferences(t *testing.T) {
 	a := load(t, Source{}).Shared
 	b := load(t, Source{Set: []string{"shared.voters=5", "shared.affinity.mode=ranked", "shared.rules[0].action=reject"}}).Shared

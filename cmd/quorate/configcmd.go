@@ -35,6 +35,9 @@ func configCommand(g *globals) *cobra.Command {
 			if _, err := secretsOf(conf); err != nil {
 				return err
 			}
+			if _, err := advertiseKey(conf); err != nil {
+				return err
+			}
 			fmt.Fprintf(g.stdout, "%s: valid, %s set\n", filepath.Base(args[0]), plural(conf.KeysSet(), "key", "keys"))
 			return nil
 		},

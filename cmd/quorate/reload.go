@@ -21,7 +21,7 @@ const lookEvery = time.Second
 
 // reloader takes over what may change while a replica runs (interface.md §1):
 //
-//	SIGHUP       certificates, tokens, log level, timeouts, limits, trusted proxies
+//	SIGHUP       certificates, tokens, key of advertising, log level, timeouts, limits, trusted proxies
 //	SIGUSR1      log files are opened again under their names
 //	by itself    certificates whose files have changed
 //
@@ -148,6 +148,7 @@ func inForce(running, conf *config.Config) *config.Config {
 	t.TrustedProxies, t.Timeouts, t.BodyMinRate, t.Limits = u.TrustedProxies, u.Timeouts, u.BodyMinRate, u.Limits
 	other(&next.Admin.TokensFile, conf.Admin.TokensFile)
 	other(&next.MCMP.TokensFile, conf.MCMP.TokensFile)
+	other(&next.MCMP.Advertise.SecurityKeyFile, conf.MCMP.Advertise.SecurityKeyFile)
 
 	a, b := &next.Admin.TLS, conf.Admin.TLS
 	if a.CertFile != "" && b.CertFile != "" {
@@ -212,7 +213,7 @@ func listenerKey(section string, i int) string {
 
 // Keys of files whose contents count, beside those of listeners' certificates.
 var (
-	tokenKeys   = []string{"mcmp.tokens_file", "admin.tokens_file"}
+	tokenKeys   = []string{"mcmp.tokens_file", "mcmp.advertise.security_key_file", "admin.tokens_file"}
 	restartKeys = []string{"cluster.secret_file", "cluster.tls.cert_file", "cluster.tls.key_file", "cluster.tls.ca_file",
 		"upstream.ajp.secret_file", "upstream.tls.ca_file", "upstream.tls.cert_file", "upstream.tls.key_file"}
 )
@@ -221,16 +222,17 @@ var (
 func digests(c *config.Config) map[string]string {
 	all := map[string]string{}
 	for key, file := range map[string]string{
-		"mcmp.tokens_file":         c.MCMP.TokensFile,
-		"admin.tokens_file":        c.Admin.TokensFile,
-		"cluster.secret_file":      c.Cluster.SecretFile,
-		"cluster.tls.cert_file":    c.Cluster.TLS.CertFile,
-		"cluster.tls.key_file":     c.Cluster.TLS.KeyFile,
-		"cluster.tls.ca_file":      c.Cluster.TLS.CAFile,
-		"upstream.ajp.secret_file": c.Upstream.AJP.SecretFile,
-		"upstream.tls.ca_file":     c.Upstream.TLS.CAFile,
-		"upstream.tls.cert_file":   c.Upstream.TLS.CertFile,
-		"upstream.tls.key_file":    c.Upstream.TLS.KeyFile,
+		"mcmp.tokens_file":                 c.MCMP.TokensFile,
+		"admin.tokens_file":                c.Admin.TokensFile,
+		"mcmp.advertise.security_key_file": c.MCMP.Advertise.SecurityKeyFile,
+		"cluster.secret_file":              c.Cluster.SecretFile,
+		"cluster.tls.cert_file":            c.Cluster.TLS.CertFile,
+		"cluster.tls.key_file":             c.Cluster.TLS.KeyFile,
+		"cluster.tls.ca_file":              c.Cluster.TLS.CAFile,
+		"upstream.ajp.secret_file":         c.Upstream.AJP.SecretFile,
+		"upstream.tls.ca_file":             c.Upstream.TLS.CAFile,
+		"upstream.tls.cert_file":           c.Upstream.TLS.CertFile,
+		"upstream.tls.key_file":            c.Upstream.TLS.KeyFile,
 	} {
 		if file == "" {
 			continue
@@ -247,6 +249,7 @@ func digests(c *config.Config) map[string]string {
 type tokens struct {
 	taken map[string]bool // by key
 	mcmp  []string
+	key   []byte // of advertising
 	admin []admin.Token
 }
 
@@ -256,6 +259,12 @@ func readTokens(next, conf *config.Config) (t tokens, err error) {
 	if file := conf.MCMP.TokensFile; file != "" && file == next.MCMP.TokensFile {
 		t.taken["mcmp.tokens_file"] = true
 		if t.mcmp, err = mcmpTokens(file); err != nil {
+			return t, err
+		}
+	}
+	if file := conf.MCMP.Advertise.SecurityKeyFile; file != "" && file == next.MCMP.Advertise.SecurityKeyFile {
+		t.taken["mcmp.advertise.security_key_file"] = true
+		if t.key, err = advertiseKey(conf); err != nil {
 			return t, err
 		}
 	}
@@ -273,6 +282,9 @@ func (t *tokens) give(s *server) error {
 		if err := s.mcmp.SetTokens(t.mcmp); err != nil {
 			return err
 		}
+	}
+	if t.taken["mcmp.advertise.security_key_file"] && s.adverts != nil {
+		s.adverts.SetKey(t.key, true)
 	}
 	if t.admin != nil {
 		return s.admin.SetTokens(t.admin)

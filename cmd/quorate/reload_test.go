@@ -65,6 +65,8 @@ func TestInForce(t *testing.T) {
 			"", "mcmp.listeners[0].tls.client_auth mcmp.listeners[0].tls.client_ca_file mcmp.listeners[0].tls.min_version"},
 		{"tokens", []string{"mcmp.tokens_file=tokens", "admin.tokens_file=tokens"}, []string{"mcmp.tokens_file=more", "admin.tokens_file=more"},
 			"mcmp.tokens_file admin.tokens_file", ""},
+		{"advertising", []string{"mcmp.advertise.security_key_file=tokens"}, []string{"mcmp.advertise.security_key_file=more", "mcmp.advertise.interval=1s"},
+			"mcmp.advertise.security_key_file", "mcmp.advertise.interval"},
 		{"tokens begun and ended", []string{"mcmp.tokens_file=tokens"}, []string{"admin.tokens_file=tokens"}, "", "mcmp.tokens_file admin.tokens_file"},
 	} {
 		running, conf := loaded(t, x.a...), loaded(t, x.b...)

@@ -172,6 +172,10 @@ func (s *server) stop(p *parts, reason error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.readyDelay()+s.conf.Replica.DrainTimeout+10*time.Second)
 	defer cancel()
 
+	// Workers keep what they have heard: none shall hear of us from now on.
+	if s.adverts != nil {
+		p.stop("advertise")
+	}
 	// Balancers in front see "not ready" before anything changes for their users.
 	pause(ctx, s.readyDelay())
 	hand, done := context.WithTimeout(ctx, 5*time.Second)
@@ -179,9 +183,6 @@ func (s *server) stop(p *parts, reason error) {
 		s.log.Warn("leadership was not handed over", "error", err)
 	}
 	done()
-	if s.adverts != nil {
-		p.stop("advertise")
-	}
 	p.stop("mcmp")
 	drain, done := context.WithTimeout(ctx, s.conf.Replica.DrainTimeout)
 	if err := s.proxy.Drain(drain); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quorate/quorate/config"
 	"github.com/quorate/quorate/mcmp/advertise"
 )
 
@@ -30,14 +31,11 @@ func (s *server) openAdvertise() error {
 	if s.conf.MCMP.Listeners[0].TLS != nil {
 		c.Protocol = "https"
 	}
-	if a.SecurityKeyFile != "" {
-		key, err := os.ReadFile(a.SecurityKeyFile)
-		if err != nil {
-			return configError{fmt.Errorf("mcmp.advertise.security_key_file: %w", err)}
-		}
-		c.Key, c.Keyed = bytes.TrimRight(key, "\r\n"), true
-	}
 	var err error
+	if c.Key, err = advertiseKey(s.conf); err != nil {
+		return err
+	}
+	c.Keyed = a.SecurityKeyFile != ""
 	if s.adverts, err = advertise.New(c); err != nil {
 		return configError{fmt.Errorf("mcmp.advertise: %w", err)}
 	}
@@ -47,6 +45,23 @@ func (s *server) openAdvertise() error {
 	counter("quorate_advertisements_sent_total", "Datagrams that announced this replica to workers.", s.adverts.Sent)
 	counter("quorate_advertisements_failed_total", "Datagrams that could not be sent.", s.adverts.Failed)
 	return nil
+}
+
+// advertiseKey reads mcmp.advertise.security_key_file, if there is one: a line.
+func advertiseKey(c *config.Config) ([]byte, error) {
+	file := c.MCMP.Advertise.SecurityKeyFile
+	if file == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(file)
+	if err != nil {
+		return nil, configError{fmt.Errorf("mcmp.advertise.security_key_file: %w", err)}
+	}
+	key = bytes.TrimRight(key, "\r\n")
+	if err := advertise.CheckKey(key); err != nil {
+		return nil, configError{fmt.Errorf("mcmp.advertise.security_key_file: %s: %w", file, err)}
+	}
+	return key, nil
 }
 
 // announced is the address that workers are told: the port that is open where none is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -216,42 +217,66 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-// An interface that is not there is told once, and tried again.
-func TestNoInterface(t *testing.T) {
-	var lines lines
-	s, err := New(Config{Group: netip.MustParseAddrPort("239.255.77.4:23364"), Interval: time.Millisecond, Interfaces: []string{"gone0"},
-		Address: "127.0.0.1:6666", Log: slog.New(slog.NewTextHandler(&lines, nil))})
+// What the network refuses is told once and tried again, less and less often; what works
+// again is told, too.
+func TestTrouble(t *testing.T) {
+	for name, broken := range map[string]Config{
+		"no interface":   {Interfaces: []string{"gone0"}},
+		"cannot be sent": {Interfaces: []string{"lo"}, Host: strings.Repeat("x", 1<<16)}, // more than a datagram holds
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			c := broken
+			c.Group, c.Interval, c.Address = netip.MustParseAddrPort("239.255.77.4:23364"), 10*time.Second, "127.0.0.1:6666"
+			c.Log = slog.New(slog.NewTextHandler(&log, nil))
+			s, err := New(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			var tried []int
+			for i := range 24 { // every 10 s
+				before := s.Failed()
+				s.announce(200)
+				if s.Failed() > before {
+					tried = append(tried, i)
+				}
+			}
+			if want := []int{0, 1, 3, 7, 13, 19}; !slices.Equal(tried, want) {
+				t.Errorf("tried at %v, want %v: after 10s, 20s, 40s, then each minute", tried, want)
+			}
+			s.announce(403)
+			if n := s.Failed(); n != uint64(len(tried)) {
+				t.Errorf("%d tries: who never told its address must not tell that it goes", n)
+			}
+			s.paths[0].name, s.packet.Host = "lo", "lb1"
+			for s.Sent() == 0 && s.packet.Sequence < 40 {
+				s.announce(200)
+			}
+			text := log.String()
+			if strings.Count(text, "advertising fails") != 1 || strings.Count(text, "advertising works again") != 1 || strings.Count(text, "\n") != 2 {
+				t.Errorf("logged:\n%s", text)
+			}
+		})
+	}
+}
+
+// Another key counts from the next packet on.
+func TestSetKey(t *testing.T) {
+	s, err := New(Config{Group: netip.MustParseAddrPort("239.255.77.4:23364"), Address: "127.0.0.1:6666", Key: []byte("old"), Keyed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { err = s.Run(ctx) })
-	for s.Failed() < 5 { // until it has tried again
-		time.Sleep(time.Millisecond)
+	s.SetKey([]byte("new"), true)
+	p := s.packet
+	p.Status, p.Date, p.Sequence = 200, vectorDate, 1
+	b := p.Append(nil, *s.salt.Load())
+	if a, err := NewFinder([]byte("new"), true).Hear(b); err != nil || a != "127.0.0.1:6666" {
+		t.Errorf("%q, %v", a, err)
 	}
-	cancel()
-	wg.Wait()
-	if err != nil || strings.Count(lines.String(), "advertising fails") != 1 {
-		t.Errorf("%v\n%s", err, lines.String())
+	if a, err := NewFinder([]byte("old"), true).Hear(b); err == nil {
+		t.Errorf("the old key takes %q", a)
 	}
-}
-
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestListenNowhere(t *testing.T) {

@@ -7,7 +7,6 @@
 package advertise
 
 import (
-	"bytes"
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
@@ -40,18 +39,20 @@ func Salt(key []byte, given bool) (salt [16]byte) {
 	return salt
 }
 
-// Digest of a packet: MD5 of salt, date, sequence and server (§3).
-func (p Packet) Digest(salt [16]byte) string {
-	sum := md5.Sum(slicesOf(salt[:], p.Date, strconv.FormatUint(p.Sequence, 10), p.Server))
-	return hex.EncodeToString(sum[:])
+// CheckKey refuses what is not printable ASCII: the Java client replaces it (§3).
+func CheckKey(key []byte) error {
+	for _, c := range key {
+		if c < 0x20 || c > 0x7e {
+			return errors.New("the key must be ASCII: workers replace what is not")
+		}
+	}
+	return nil
 }
 
-func slicesOf(b []byte, parts ...string) []byte {
-	b = bytes.Clone(b)
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return b
+// Digest of a packet: MD5 of salt, date, sequence and server (§3).
+func (p Packet) Digest(salt [16]byte) string {
+	sum := md5.Sum(fmt.Appendf(nil, "%s%s%d%s", salt[:], p.Date, p.Sequence, p.Server))
+	return hex.EncodeToString(sum[:])
 }
 
 var reasons = map[int]string{200: "OK", 403: "Forbidden", 410: "Gone"}

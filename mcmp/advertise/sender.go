@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,8 +33,8 @@ type Config struct {
 // Sender announces one MCMP listener.
 type Sender struct {
 	c      Config
-	salt   [16]byte
-	packet Packet
+	salt   atomic.Pointer[[16]byte]
+	packet Packet // Run's alone, as are the paths
 	paths  []*path
 	sent   atomic.Uint64
 	failed atomic.Uint64
@@ -45,7 +44,9 @@ type Sender struct {
 type path struct {
 	name    string // "": the system's choice
 	conn    net.PacketConn
-	trouble string // what was last logged
+	trouble string // what was last logged, "" while it works
+	pause   int    // announcements to leave out after the next failure
+	skip    int    // announcements still to leave out
 }
 
 // New makes a Sender; nothing is opened before Run. Errors name what cannot be announced.
@@ -64,13 +65,14 @@ func New(c Config) (*Sender, error) {
 	if !c.Group.Addr().IsMulticast() {
 		return nil, fmt.Errorf("announce to %s: no multicast group", c.Group)
 	}
-	if i := strings.IndexFunc(string(c.Key), func(r rune) bool { return r < 0x20 || r > 0x7e }); i >= 0 {
-		return nil, errors.New("the key must be ASCII: workers replace what is not")
+	if err := CheckKey(c.Key); err != nil {
+		return nil, err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sender{c: c, salt: Salt(c.Key, c.Keyed)}
+	s := &Sender{c: c}
+	s.SetKey(c.Key, c.Keyed)
 	id := uuid.NewString()
 	s.packet = Packet{Server: id, Address: net.JoinHostPort(host, port), URL: "/" + id, Protocol: c.Protocol, Host: c.Host}
 	names := c.Interfaces
@@ -81,6 +83,12 @@ func New(c Config) (*Sender, error) {
 		s.paths = append(s.paths, &path{name: n})
 	}
 	return s, nil
+}
+
+// SetKey replaces the key from the next announcement on; CheckKey has allowed it.
+func (s *Sender) SetKey(key []byte, given bool) {
+	salt := Salt(key, given)
+	s.salt.Store(&salt)
 }
 
 // holder is the interface that has an address, "" if none has.
@@ -108,10 +116,11 @@ func (s *Sender) Sent() uint64   { return s.sent.Load() }
 func (s *Sender) Failed() uint64 { return s.failed.Load() }
 
 // Run announces at once and then each interval, until ctx ends: then it tells that the
-// listener is going and gone. What the network refuses is logged when it changes, and
-// tried again with the next announcement.
+// listener is going and gone. What the network refuses ends nothing: it is logged when it
+// changes, and tried again with the next announcement, after more failures less often.
 func (s *Sender) Run(ctx context.Context) error {
 	defer s.close()
+	s.c.Log.Info("advertising", "address", s.packet.Address, "group", s.c.Group, "interval", s.c.Interval, "server", s.packet.Server)
 	tick := time.NewTicker(s.c.Interval)
 	defer tick.Stop()
 	for {
@@ -126,6 +135,10 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
+// rarest is the time between two tries of an interface that goes on failing, if the
+// interval is not more.
+const rarest = time.Minute
+
 // announce sends one packet through every interface.
 func (s *Sender) announce(status int) {
 	p := s.packet
@@ -135,16 +148,26 @@ func (s *Sender) announce(status int) {
 	if status != http.StatusOK {
 		p.Address = "" // a worker that knows us not must not begin with this one
 	}
-	b := p.Append(nil, s.salt)
+	b := p.Append(nil, *s.salt.Load())
 	for _, way := range s.paths {
+		if status != http.StatusOK && way.trouble != "" {
+			continue // it may not have told our address
+		}
+		if way.skip > 0 {
+			way.skip--
+			continue
+		}
 		err := s.send(way, b)
 		text := ""
 		if err != nil {
 			s.failed.Add(1)
 			text = err.Error()
 			way.close()
+			way.skip = way.pause
+			way.pause = min(2*way.pause+1, max(0, int(rarest/s.c.Interval)-1))
 		} else {
 			s.sent.Add(1)
+			way.pause = 0
 		}
 		switch {
 		case text == way.trouble:
@@ -164,6 +187,10 @@ func (s *Sender) send(way *path, b []byte) error {
 		}
 	}
 	_, err := way.conn.WriteTo(b, net.UDPAddrFromAddrPort(s.c.Group))
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err // without our port, which is another each time
+	}
 	return err
 }
 
