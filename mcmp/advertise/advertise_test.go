@@ -86,8 +86,8 @@ func TestFinder(t *testing.T) {
 		"no number":          {[]string{with("200 OK", "abc OK")}, []string{"!malformed"}},
 		"address first":      {[]string{with("Date:", "X-Manager-Address: 10.0.0.5:6666\r\nDate:")[:strings.Index(example, "X-Manager")+35]}, []string{""}},
 		"no blank":           {[]string{with("Server: ", "Server:")}, []string{"!no Server"}},
-		"no date":            {[]string{with("Date: "+vectorDate+"\r\n", "")}, []string{"!Server without"}},
-		"no sequence":        {[]string{with("Sequence: 42\r\n", "")}, []string{"!Server without"}},
+		"no date":            {[]string{with("Date: "+vectorDate+"\r\n", "")}, []string{"!a Server without"}},
+		"no sequence":        {[]string{with("Sequence: 42\r\n", "")}, []string{"!a Server without"}},
 		"other":              {[]string{"M-SEARCH * HTTP/1.1\r\n\r\n"}, []string{"!no announcement"}},
 		"empty":              {[]string{""}, []string{"!no announcement"}},
 	} {

@@ -70,9 +70,9 @@ func (p Packet) Append(b []byte, salt [16]byte) []byte {
 }
 
 var (
-	errNotOurs  = errors.New("no announcement: it does not begin with HTTP/1.")
+	errNotOurs  = errors.New("no announcement: HTTP/1 is not how it begins")
 	errLine     = errors.New("malformed status line")
-	errUnsigned = errors.New("Server without Date, Sequence or Digest: it would end the Java client's listener")
+	errUnsigned = errors.New("a Server without Date, Sequence or Digest: it would end the Java client's listener")
 )
 
 // Parse reads a datagram as the Java client does (§4), and gives the digest that it
