@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,11 +38,17 @@ func TestCheckTomcat(t *testing.T) {
 	began := time.Now()
 	k.classes = buildTomcat(t)
 	k.add("worker built by Maven", "%s", seconds(time.Since(began)))
-	k.c = startTrio(t)
+	const group, interval = "239.255.77.10", time.Second
+	key := filepath.Join(t.TempDir(), "key")
+	k.c = prepare(t, trioConfig{Set: []string{"mcmp.advertise.enabled=true", "mcmp.advertise.group=" + group,
+		"mcmp.advertise.interval=" + interval.String(), "mcmp.advertise.security_key_file=" + key}})
+	k.c.write(key, "s3cret\n")
+	k.c.startAll()
 	for _, r := range k.c.replicas {
 		k.traffic, k.mcmp = append(k.traffic, r.traffic), append(k.mcmp, r.mcmp)
 	}
 
+	k.discover(group+":23364", "s3cret", interval)
 	k.register()
 	k.add("a session through the 3 replicas in turn", "%s", oneSession(t, k.traffic, "/shop/session", 12))
 	k.redeploy("w1")
@@ -73,6 +80,51 @@ func (k *tomcats) start(route string) {
 func (k *tomcats) crowd(more ...visit) *crowd {
 	k.t.Helper()
 	return sendCrowd(k.t, k.traffic, 12, 120, append(more, shopVisits...))
+}
+
+// discover starts two Tomcats that know no replica, the first with another key. Nobody
+// else sends STATUS yet: a replica that counts one was found by the second.
+func (k *tomcats) discover(group, key string, interval time.Duration) {
+	stranger := startTomcat(k.t, k.classes, "stranger", []string{"other@" + group})
+	deaf := time.Now()
+	w := startTomcat(k.t, k.classes, "w0", []string{key + "@" + group})
+	began := time.Now()
+	for i, r := range k.c.replicas {
+		waitFor(k.t, patience, "w0 to find "+r.name, func() error {
+			if k.c.metric(i, "quorate_mcmp_messages_total", `command="STATUS"`) == 0 {
+				return errors.New("no STATUS")
+			}
+			return nil
+		})
+	}
+	k.c.waitUsable("w0", "/shop", "/api")
+	took := time.Since(began)
+	const exchange = 500 * time.Millisecond // of the messages, and a loaded machine
+	if limit := slowdown * (interval + statusPeriod + exchange); took > limit {
+		k.t.Errorf("w0 is registered after %s, want at most %s: an interval, a status period and %s", took, limit, exchange)
+	}
+	k.add("a session of the Tomcat found by advertising", "%s", oneSession(k.t, k.traffic, "/shop/session", 12))
+
+	k.never("stranger", deaf.Add(5*interval))
+	k.t.Logf("figure: a Tomcat by advertising alone: all 3 replicas found, and route to it, %s after it listens (interval %s, status period %s); one with another key: not within %s",
+		took.Round(time.Millisecond), interval, statusPeriod, time.Since(deaf).Round(time.Millisecond))
+	for _, w := range []*tomcat{w, stranger} {
+		if err := w.stop(); err != nil {
+			k.t.Errorf("%s: %v after stop", w.route, err)
+		}
+	}
+}
+
+// never watches until end that no replica knows route.
+func (k *tomcats) never(route string, end time.Time) {
+	k.t.Helper()
+	for ; time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for i, r := range k.c.replicas {
+			if w := k.c.workerAt(i, route); w != nil {
+				k.t.Fatalf("%s knows %s: %+v", r.name, route, w)
+			}
+		}
+	}
 }
 
 func (k *tomcats) register() {
@@ -252,6 +304,11 @@ type tomcat struct {
 	ended chan error
 }
 
+// statusPeriod is how often a Tomcat sends STATUS.
+const statusPeriod = time.Second
+
+// startTomcat starts one that tells mcmp of itself: addresses, or a single KEY@GROUP:PORT
+// where it hears them.
 func startTomcat(t *testing.T, classes, route string, mcmp []string, more ...string) *tomcat {
 	t.Helper()
 	dir := t.TempDir()
@@ -263,7 +320,7 @@ func startTomcat(t *testing.T, classes, route string, mcmp []string, more ...str
 	defer stderr.Close()
 	w := &tomcat{t: t, route: route, lines: make(chan string, 16), ended: make(chan error, 1)}
 	w.cmd = exec.Command("java", append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.io.tmpdir=" + dir,
-		"-cp", classes, "quorate.Worker", route, "0", "1000", strings.Join(mcmp, ","), "/shop,/api"}, more...)...)
+		"-cp", classes, "quorate.Worker", route, "0", strconv.Itoa(int(statusPeriod.Milliseconds())), strings.Join(mcmp, ","), "/shop,/api"}, more...)...)
 	w.cmd.Stderr = stderr
 	w.cmd.SysProcAttr = childAttributes()
 	out, err := w.cmd.StdoutPipe()

@@ -4,7 +4,9 @@ import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.NetworkInterface;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.ArrayList;
@@ -26,6 +28,7 @@ import org.jboss.modcluster.load.impl.SimpleLoadBalanceFactorProvider;
 
 /**
  * One Tomcat worker. Arguments: ROUTE PORT PERIOD_MS PROXY,PROXY,… CONTEXT,CONTEXT,… [KEEP_ALIVE_MS]
+ * In place of the proxies, KEY@GROUP:PORT: those that advertise there, on the loopback interface.
  * It prints "listening PORT" once, then obeys lines on stdin: "undeploy /shop",
  * "deploy /shop", "load 50", "stop". The answer to each is "done LINE".
  */
@@ -47,13 +50,19 @@ public final class Worker {
         tomcat.getHost();
 
         ModClusterConfig config = new ModClusterConfig();
-        config.setAdvertise(false);
-        List<InetSocketAddress> proxies = new ArrayList<>();
-        for (String proxy : args[3].split(",")) {
-            int colon = proxy.lastIndexOf(':');
-            proxies.add(new InetSocketAddress(proxy.substring(0, colon), Integer.parseInt(proxy.substring(colon + 1))));
+        int at = args[3].lastIndexOf('@');
+        config.setAdvertise(at >= 0);
+        if (at >= 0) {
+            config.setAdvertiseSecurityKey(args[3].substring(0, at));
+            config.setAdvertiseSocketAddress(address(args[3].substring(at + 1)));
+            config.setAdvertiseInterface(NetworkInterface.getByInetAddress(InetAddress.getLoopbackAddress()));
+        } else {
+            List<InetSocketAddress> proxies = new ArrayList<>();
+            for (String proxy : args[3].split(",")) {
+                proxies.add(address(proxy));
+            }
+            config.setProxies(proxies);
         }
-        config.setProxies(proxies);
         SimpleLoadBalanceFactorProvider load = new SimpleLoadBalanceFactorProvider();
         load.setLoadBalanceFactor(100);
         ModClusterService service = new ModClusterService(config, load);
@@ -98,6 +107,11 @@ public final class Worker {
         System.out.println("done stop");
         tomcat.stop();
         System.exit(0);
+    }
+
+    private static InetSocketAddress address(String hostAndPort) {
+        int colon = hostAndPort.lastIndexOf(':');
+        return new InetSocketAddress(hostAndPort.substring(0, colon), Integer.parseInt(hostAndPort.substring(colon + 1)));
     }
 
     private static void cycle(ModClusterService service, Container server, long period) {
