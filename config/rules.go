@@ -35,7 +35,8 @@ func checkText(rule, s string) string {
 		ok, must = isHost(s), "must be auto or a host name"
 	case "group":
 		a, err := netip.ParseAddr(s)
-		ok, must = err == nil && a.IsMulticast(), "must be a multicast address"
+		// A socket of IPv6 sends nothing to an IPv4 group in IPv6's clothes.
+		ok, must = err == nil && a.IsMulticast() && !a.Is4In6(), "must be a multicast address"
 	case "path":
 		ok, must = isPath(s), "must be a path that begins with /"
 	case "ready_path":

@@ -135,6 +135,8 @@ func TestNew(t *testing.T) {
 		"no host":   {func(c *Config) { c.Address = ":6666" }, "announce :6666: workers cannot reach a wildcard"},
 		"no port":   {func(c *Config) { c.Address = "10.0.0.5" }, `announce "10.0.0.5": no HOST:PORT`},
 		"no group":  {func(c *Config) { c.Group = netip.MustParseAddrPort("10.0.0.1:23364") }, "announce to 10.0.0.1:23364: no multicast group"},
+		"mapped":    {func(c *Config) { c.Group = netip.MustParseAddrPort("[::ffff:224.0.1.105]:23364") }, "announce to [::ffff:224.0.1.105]:23364: no multicast group"},
+		"no pause":  {func(c *Config) { c.Interval = 0 }, "announce every 0s: no interval"},
 		"key":       {func(c *Config) { c.Key, c.Keyed = []byte("schlüssel"), true }, "the key must be ASCII: workers replace what is not"},
 	} {
 		conf := good
@@ -263,7 +265,7 @@ func TestTrouble(t *testing.T) {
 
 // Another key counts from the next packet on.
 func TestSetKey(t *testing.T) {
-	s, err := New(Config{Group: netip.MustParseAddrPort("239.255.77.4:23364"), Address: "127.0.0.1:6666", Key: []byte("old"), Keyed: true})
+	s, err := New(Config{Group: netip.MustParseAddrPort("239.255.77.4:23364"), Address: "127.0.0.1:6666", Interval: time.Second, Key: []byte("old"), Keyed: true})
 	if err != nil {
 		t.Fatal(err)
 	}

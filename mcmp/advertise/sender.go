@@ -62,8 +62,11 @@ func New(c Config) (*Sender, error) {
 	case err == nil:
 		host = ip.WithZone("").String()
 	}
-	if !c.Group.Addr().IsMulticast() {
+	if !c.Group.Addr().IsMulticast() || c.Group.Addr().Is4In6() {
 		return nil, fmt.Errorf("announce to %s: no multicast group", c.Group)
+	}
+	if c.Interval <= 0 {
+		return nil, fmt.Errorf("announce every %s: no interval", c.Interval)
 	}
 	if err := CheckKey(c.Key); err != nil {
 		return nil, err
