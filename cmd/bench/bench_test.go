@@ -53,7 +53,7 @@ func TestGoals(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if g.over != "" && !strings.Contains(" "+everywhere+" "+s[0].peers+" ", " "+g.over+" ") {
+		if g.over != "" && !s[0].takes(g.over) {
 			t.Errorf("%s: %s takes no part", g.scenario, g.over)
 		}
 	}
@@ -97,6 +97,42 @@ func TestConfigurations(t *testing.T) {
 			for _, w := range want {
 				if !strings.Contains(string(b), w) {
 					t.Errorf("%s, table %t: no %s", p.name, table, w)
+				}
+			}
+		}
+	}
+}
+
+// With AJP the same peers lead to the same workers by another protocol.
+func TestConfigurationsAJP(t *testing.T) {
+	var workers []worker
+	for i := range 4 {
+		workers = append(workers, worker{fmt.Sprintf("w%d", i+1), fmt.Sprintf("127.0.0.1:%d", 2001+i)})
+	}
+	scenarios, err := choose("scenario", "ajp-get100k", allScenarios(), func(s *scenario) string { return s.name })
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := map[string][]string{
+		"httpd":   {"mod_proxy_ajp.so", "ProxyIOBufferSize 65536", "BalancerMember ajp://127.0.0.1:2004 "},
+		"quorate": {"max_packet_bytes: 65536"},
+	}
+	for _, p := range allPeers() {
+		if scenarios[0].takes(p.name) != (wants[p.name] != nil) {
+			t.Errorf("%s takes part: %t", p.name, scenarios[0].takes(p.name))
+		}
+		for _, packet := range []int{0, 64 << 10} {
+			s := &setup{Dir: t.TempDir(), Groups: groupsOf(workers, false), Packet: packet, Register: p.register}
+			if err := p.write(s); err != nil {
+				t.Fatalf("%s: %v", p.name, err)
+			}
+			b, err := os.ReadFile(s.Dir + "/" + p.conf)
+			if p.conf != "" && err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range wants[p.name] {
+				if strings.Contains(string(b), want) != (packet > 0) {
+					t.Errorf("%s, packets of %d bytes: %s", p.name, packet, want)
 				}
 			}
 		}

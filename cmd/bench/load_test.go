@@ -48,9 +48,9 @@ func origins(t *testing.T) (plain, secure, h2 string, cert certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain = listen(t, func(l net.Listener) { serveWorker(l, newSite("w1")) })
+	plain = listen(t, func(l net.Listener) { serveWorker(l, newSite("w1", 0)) })
 	conf := &tls.Config{Certificates: []tls.Certificate{pair}}
-	secure = listen(t, func(l net.Listener) { serveWorker(tls.NewListener(l, conf), newSite("w1")) })
+	secure = listen(t, func(l net.Listener) { serveWorker(tls.NewListener(l, conf), newSite("w1", 0)) })
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(wantBody(r.URL.Path)) })}
 	t.Cleanup(func() { server.Close() })
 	h2 = listen(t, func(l net.Listener) { server.ServeTLS(l, cert.cert, cert.key) })
@@ -116,7 +116,7 @@ func loadOf(t *testing.T, j *Job) (r Result) {
 
 // A load that is answered wrong in any way has no figures.
 func TestWrongAnswers(t *testing.T) {
-	right := string(newSite("w1").kb)
+	right := string(newSite("w1", 0).kb)
 	late := 300 * time.Millisecond
 	for name, c := range map[string]struct {
 		answer string // to each request
@@ -169,7 +169,7 @@ func TestWrongAnswers(t *testing.T) {
 }
 
 func TestWrongUpload(t *testing.T) {
-	address := listen(t, func(l net.Listener) { serveWorker(l, newSite("w1")) })
+	address := listen(t, func(l net.Listener) { serveWorker(l, newSite("w1", 0)) })
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@
 //	go run ./cmd/bench                               all of it, about an hour
 //	go run ./cmd/bench -short                        a first look, a minute
 //	go run ./cmd/bench -scenarios get1k,tls -peers haproxy,nginx,quorate
+//	go run ./cmd/bench -scenarios ajp-get1k,ajp-post10k,ajp-get100k
 //	go run ./cmd/bench -out docs                     also writes figures and picture
 //
 // One run is a list of scenarios, each in two series: pinned, where the proxy has

@@ -23,8 +23,8 @@ type registrar struct {
 }
 
 // register tells the balancer at address of every worker and its contexts, and that
-// all of them are idle. The registrar that it returns must be kept running.
-func register(ctx context.Context, address string, groups []group) (*registrar, error) {
+// all of them are idle. Kind is "http" or "ajp". The registrar that it returns must be kept running.
+func register(ctx context.Context, address, kind string, groups []group) (*registrar, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -34,7 +34,7 @@ func register(ctx context.Context, address string, groups []group) (*registrar, 
 	for _, g := range groups {
 		for _, w := range g.Workers {
 			host, port, _ := net.SplitHostPort(w.Address)
-			err := r.tell("CONFIG", fmt.Sprintf("JVMRoute=%s&Host=%s&Port=%s&StickySessionForce=No&Type=http", w.Name, host, port))
+			err := r.tell("CONFIG", fmt.Sprintf("JVMRoute=%s&Host=%s&Port=%s&StickySessionForce=No&Type=%s", w.Name, host, port, kind))
 			if err == nil {
 				err = r.tell("ENABLE-APP", fmt.Sprintf("JVMRoute=%s&Alias=localhost&Context=%s", w.Name, strings.Join(g.Contexts, ",")))
 			}

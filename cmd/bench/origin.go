@@ -40,11 +40,13 @@ type worker struct {
 
 // originMain is the child process that plays all workers: count of them at 127.0.0.1
 // and further ones, which get no traffic, at addresses of their own. It prints their
-// addresses as one line of JSON and ends with its standard input.
+// addresses as one line of JSON and ends with its standard input. Its arguments are
+// the number of the further ones and the bytes of an AJP packet, 0 for HTTP.
 func originMain(args []string) int {
-	count, more := 4, 0
-	if len(args) > 0 {
+	count, more, packet := 4, 0, 0
+	if len(args) == 2 {
 		more, _ = strconv.Atoi(args[0])
+		packet, _ = strconv.Atoi(args[1])
 	}
 	var workers []worker
 	for i := range count + more {
@@ -59,7 +61,7 @@ func originMain(args []string) int {
 		}
 		w := worker{fmt.Sprintf("w%d", i+1), l.Addr().String()}
 		workers = append(workers, w)
-		go serveWorker(l, newSite(w.Name))
+		go serveWorker(l, newSite(w.Name, packet))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(workers); err != nil {
 		return 1
@@ -71,22 +73,34 @@ func originMain(args []string) int {
 // site is what one worker answers, ready made.
 type site struct {
 	name            string
+	packet          int // bytes of an AJP packet; 0: it speaks HTTP
 	kb, kb100, sink []byte
+	none            []byte // to OPTIONS, HEAD and health checks
 	upload          []byte
 	delay           atomic.Int64 // nanoseconds
 }
 
-func newSite(name string) *site {
-	s := &site{name: name, upload: pattern(postBody)}
-	s.kb = s.answer("text/html;charset=UTF-8", "", wantBody(pathKB))
-	s.kb100 = s.answer("application/octet-stream", "", wantBody(path100KB))
-	s.sink = s.answer("text/plain", "", wantBody(pathSink))
+func newSite(name string, packet int) *site {
+	s := &site{name: name, packet: packet, upload: pattern(postBody)}
+	s.kb = s.answer("text/html;charset=UTF-8", wantBody(pathKB))
+	s.kb100 = s.answer("application/octet-stream", wantBody(path100KB))
+	s.sink = s.answer("text/plain", wantBody(pathSink))
+	s.none = s.answer("text/plain", nil)
 	return s
 }
 
-func (s *site) answer(kind, more string, body []byte) []byte {
-	return append(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nX-Worker: %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n",
-		s.name, kind, more, len(body)), body...)
+// answer is a whole one; the names and values of more lines alternate.
+func (s *site) answer(kind string, body []byte, more ...string) []byte {
+	lines := append([]string{"X-Worker", s.name, "Content-Type", kind}, more...)
+	lines = append(lines, "Content-Length", strconv.Itoa(len(body)), "Date", "Thu, 01 Jan 2026 00:00:00 GMT")
+	if s.packet > 0 {
+		return ajpAnswer(s.packet, body, lines...)
+	}
+	b := []byte("HTTP/1.1 200 OK\r\n")
+	for i := 0; i < len(lines); i += 2 {
+		b = fmt.Appendf(b, "%s: %s\r\n", lines[i], lines[i+1])
+	}
+	return append(append(b, "\r\n"...), body...)
 }
 
 func serveWorker(l net.Listener, s *site) {
@@ -102,7 +116,11 @@ func serveWorker(l net.Listener, s *site) {
 		}
 		go func() {
 			defer c.Close()
-			err := s.serve(c)
+			serve := s.serve
+			if s.packet > 0 {
+				serve = s.serveAJP
+			}
+			err := serve(c)
 			gone := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 			if err != nil && !gone {
 				fmt.Fprintf(os.Stderr, "%s: %v\n", s.name, err)
@@ -136,35 +154,22 @@ func (s *site) serve(c net.Conn) error {
 		if bytes.Contains(bytes.ToLower(head), []byte("\r\ntransfer-encoding:")) {
 			return fmt.Errorf("a chunked request: %q", head)
 		}
-		out := []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") // to OPTIONS, HEAD and health checks
+		out := s.none
+		var err error
 		switch {
 		case target == pathEcho:
 			return s.echo(c, head, rest)
 		case target == pathSink && method == "POST":
-			var err error
 			if rest, err = s.takeUpload(c, head, rest); err != nil {
 				return err
 			}
 			out = s.sink
-		case method != "GET":
-		case target == pathKB:
-			out = s.kb
-		case target == path100KB:
-			out = s.kb100
-		case target == pathHead:
-			out = s.answer("text/plain", "", head)
-		case target == pathLogin:
-			out = s.answer("text/plain", "Set-Cookie: JSESSIONID=0123456789ABCDEF0123456789ABCDEF."+s.name+"; Path=/; HttpOnly\r\n", []byte(s.name))
-		case strings.HasPrefix(target, pathDelay):
-			d, err := time.ParseDuration(target[len(pathDelay):])
-			if err != nil {
+		case method == "GET":
+			if out, err = s.get(target, head); err != nil {
 				return err
 			}
-			s.delay.Store(int64(d))
 		}
-		if d := time.Duration(s.delay.Load()); d > 0 && strings.HasPrefix(target, contextReal) {
-			time.Sleep(d)
-		}
+		s.wait(target)
 		if _, err := c.Write(out); err != nil {
 			return err
 		}
@@ -172,6 +177,34 @@ func (s *site) serve(c net.Conn) error {
 			return nil
 		}
 		have = copy(b, rest)
+	}
+}
+
+// get is the answer to a GET whose head, as text, is head.
+func (s *site) get(target string, head []byte) ([]byte, error) {
+	switch {
+	case target == pathKB:
+		return s.kb, nil
+	case target == path100KB:
+		return s.kb100, nil
+	case target == pathHead:
+		return s.answer("text/plain", head), nil
+	case target == pathLogin:
+		return s.answer("text/plain", []byte(s.name), "Set-Cookie", "JSESSIONID=0123456789ABCDEF0123456789ABCDEF."+s.name+"; Path=/; HttpOnly"), nil
+	case strings.HasPrefix(target, pathDelay):
+		d, err := time.ParseDuration(target[len(pathDelay):])
+		if err != nil {
+			return nil, err
+		}
+		s.delay.Store(int64(d))
+	}
+	return s.none, nil
+}
+
+// wait is the time that an answer takes.
+func (s *site) wait(target string) {
+	if d := time.Duration(s.delay.Load()); d > 0 && strings.HasPrefix(target, contextReal) {
+		time.Sleep(d)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -32,6 +33,7 @@ type setup struct {
 	Files       int // limit of open files
 	Groups      []group
 	Table       bool     // Groups are many
+	Packet      int      // bytes of an AJP packet; 0: the workers speak HTTP
 	Register    bool     // workers tell it of themselves by MCMP
 	Modules     []module // of httpd
 }
@@ -127,7 +129,11 @@ func versionOf(program string, args []string) (string, error) {
 
 // write puts the configuration of p into its folder.
 func (p *peer) write(s *setup) error {
-	for _, m := range p.modules {
+	modules := p.modules
+	if s.Packet > 0 && p.name == "httpd" {
+		modules = append(slices.Clone(modules), "proxy_ajp", "env")
+	}
+	for _, m := range modules {
 		s.Modules = append(s.Modules, module{m, httpdModules + "mod_" + m + ".so"})
 	}
 	if s.Table {

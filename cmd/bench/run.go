@@ -13,8 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -94,10 +93,10 @@ func (b *bench) scenario(ctx context.Context, s series, sc *scenario) (out *Outc
 	set := setup{
 		Cert: b.cert.cert, Key: b.cert.key, PEM: b.cert.both,
 		Threads: s.threads, Connections: b.files/2 - 1500, Files: b.files,
-		Groups: groupsOf(workers, sc.table), Table: sc.table,
+		Groups: groupsOf(workers, sc.table), Table: sc.table, Packet: sc.packet,
 	}
 	for _, p := range b.peers {
-		if !slices.Contains(strings.Fields(everywhere+" "+sc.peers), p.name) {
+		if !sc.takes(p.name) {
 			continue
 		}
 		cell := &Cell{Peer: p.name}
@@ -198,7 +197,7 @@ func (b *bench) startOrigin(s series, sc *scenario) (*origin, []worker, error) {
 	if sc.table {
 		more = "996"
 	}
-	argv := onCPUs(s.load, b.self, "origin", more)
+	argv := onCPUs(s.load, b.self, "origin", more, strconv.Itoa(sc.packet))
 	o := &origin{process: exec.Command(argv[0], argv[1:]...), said: filepath.Join(b.dir, "origin.log")}
 	errs, err := os.Create(o.said)
 	if err != nil {

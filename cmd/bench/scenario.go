@@ -2,7 +2,11 @@
 
 package main
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // scenario is one kind of traffic.
 type scenario struct {
@@ -12,6 +16,7 @@ type scenario struct {
 	peers  string // besides those that take part in all
 	table  bool   // 1,000 workers × 50 contexts are registered
 	tls    bool
+	packet int  // the workers speak AJP with packets of so many bytes; 0: HTTP
 	slow   bool // the last worker answers late
 	rounds int  // at least so many
 	memory bool // no rounds: all proxies at once, to look at their memory
@@ -19,12 +24,22 @@ type scenario struct {
 
 const (
 	everywhere = "haproxy nginx httpd mod_proxy_cluster quorate"
+	withAJP    = "httpd quorate"
 	slowWorker = "w4"
 	slowDelay  = 20 * time.Millisecond
 	openRate   = 4000
 	idleCount  = 10000
 	idleHold   = 150 * time.Second
 )
+
+// takes tells whether the peer of a name takes part.
+func (s *scenario) takes(name string) bool {
+	all := everywhere
+	if s.packet > 0 {
+		all = withAJP
+	}
+	return slices.Contains(strings.Fields(all+" "+s.peers), name)
+}
 
 func allScenarios() []*scenario {
 	get := func(clients int) Job { return Job{Kind: "http", Method: "GET", Path: pathKB, Clients: clients} }
@@ -35,12 +50,12 @@ func allScenarios() []*scenario {
 	big := func(j *Job) { j.Path = path100KB }
 	open := func(j *Job) { j.Rate = openRate }
 	secure := func(j *Job) { j.Kind = "tls" }
+	post := with(get(64), func(j *Job) { j.Method, j.Path, j.Body = "POST", pathSink, postBody })
 	return []*scenario{
 		{name: "get1k", title: "GET 1 KB, 64 clients", job: get(64), peers: "caddy reverseproxy"},
 		{name: "get100k", title: "GET 100 KB, 64 clients", job: with(get(64), big), peers: "caddy reverseproxy"},
 		{name: "get100k-256", title: "GET 100 KB, 256 clients", job: with(get(256), big), peers: "caddy reverseproxy"},
-		{name: "post10k", title: "POST 10 KB, 64 clients",
-			job: with(get(64), func(j *Job) { j.Method, j.Path, j.Body = "POST", pathSink, postBody })},
+		{name: "post10k", title: "POST 10 KB, 64 clients", job: post},
 		{name: "connect", title: "GET 1 KB, a connection each", job: with(get(64), func(j *Job) { j.NewConn = true }), peers: "caddy"},
 		{name: "idle1000", title: "GET 1 KB, 64 clients beside 1,000 idle", job: with(get(64), func(j *Job) { j.Idle = 1000 })},
 		{name: "open4000", title: "GET 1 KB, 4,000 requests/s", job: with(get(64), open), rounds: 9},
@@ -53,6 +68,9 @@ func allScenarios() []*scenario {
 		{name: "h2", title: "HTTP/2, GET 1 KB, 16 connections × 4 streams", tls: true,
 			job: with(get(16), func(j *Job) { j.Kind, j.Streams = "h2", 4 })},
 		{name: "websocket", title: "WebSocket echo, 64 connections", job: with(get(64), func(j *Job) { j.Kind = "websocket" })},
+		{name: "ajp-get1k", title: "AJP, GET 1 KB, 64 clients", job: get(64), packet: 8 << 10},
+		{name: "ajp-post10k", title: "AJP, POST 10 KB, 64 clients", job: post, packet: 8 << 10},
+		{name: "ajp-get100k", title: "AJP, GET 100 KB, packets of 64 KiB, 64 clients", job: with(get(64), big), packet: 64 << 10},
 		{name: "memory", title: "10,000 idle connections", memory: true,
 			job: Job{Kind: "idle", Method: "GET", Path: pathKB, Clients: 64, Idle: idleCount, Hold: idleHold}},
 		{name: "memory-tls", title: "10,000 idle connections, TLS", memory: true, tls: true,
@@ -114,5 +132,9 @@ func allGoals() []goal {
 	for _, s := range []string{"get1k", "get100k", "get100k-256"} {
 		goals = append(goals, goal{s, cpu, "caddy", 0.25})
 	}
-	return append(goals, goal{"connect", cpu, "caddy", 0.6})
+	goals = append(goals, goal{"connect", cpu, "caddy", 0.6})
+	for _, s := range []string{"ajp-get1k", "ajp-post10k", "ajp-get100k"} {
+		goals = append(goals, goal{s, cpu, "httpd", 0.3})
+	}
+	return goals
 }

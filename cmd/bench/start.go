@@ -82,13 +82,17 @@ func (b *bench) start(ctx context.Context, p *peer, s setup, cpus string) (_ *ru
 		if err := r.await(ctx, s.PortMCMP); err != nil {
 			return nil, err
 		}
+		kind := "http"
+		if s.Packet > 0 {
+			kind = "ajp"
+		}
 		// A balancer that has just started may refuse; workers come again.
-		reg, err := register(ctx, address(s.PortMCMP), s.Groups)
+		reg, err := register(ctx, address(s.PortMCMP), kind, s.Groups)
 		for err != nil {
 			if sleep(ctx, 200*time.Millisecond) != nil {
 				return nil, err
 			}
-			reg, err = register(ctx, address(s.PortMCMP), s.Groups)
+			reg, err = register(ctx, address(s.PortMCMP), kind, s.Groups)
 		}
 		r.ended.Go(func() { r.failed = reg.run(background, s.Groups) })
 	}
@@ -179,8 +183,12 @@ func (r *running) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n := strings.Count(strings.ToLower(string(head)), "\r\nx-forwarded-for: 127.0.0.1\r\n"); n != 1 {
-		return fmt.Errorf("%d times X-Forwarded-For: %q", n, head)
+	line := "x-forwarded-for"
+	if r.setup.Packet > 0 {
+		line = ajpClient
+	}
+	if n := strings.Count(strings.ToLower(string(head)), "\r\n"+line+": 127.0.0.1\r\n"); n != 1 {
+		return fmt.Errorf("%d times %s: %q", n, line, head)
 	}
 	if r.peer.bare {
 		return nil
