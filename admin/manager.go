@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -156,6 +157,10 @@ func (m *manager) guard(h http.Header) {
 // may come as the password of Basic, as httpd's page was mostly protected.
 func (m *manager) who(w http.ResponseWriter, r *http.Request, role string) (string, bool) {
 	if m.s.tokens.Load() == nil {
+		if !m.ours(r.Host) {
+			refuse(w, http.StatusMisdirectedRequest, "asked by a name", "without tokens the manager page is given by address or localhost alone: a name may be another site's")
+			return "", false
+		}
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		return host, err == nil
 	}
@@ -171,6 +176,20 @@ func (m *manager) who(w http.ResponseWriter, r *http.Request, role string) (stri
 	w.Header().Set("WWW-Authenticate", `Basic realm="quorate", charset="UTF-8"`)
 	m.s.unauthorized(w, role)
 	return "", false
+}
+
+// ours says whether a Host can only be meant for us. Another site's name may be made to
+// resolve to our address; to a browser its pages and ours are one site then.
+func (m *manager) ours(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || strings.EqualFold(name, "localhost") {
+		return true
+	}
+	own, _, err := net.SplitHostPort(m.s.c.Address)
+	return err == nil && own != "" && strings.EqualFold(name, own)
 }
 
 // elsewhere says whether a browser followed a link or an image of another site

@@ -154,7 +154,11 @@ func do(t *testing.T, method, url string, header ...string) reply {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
-		if header[i] != "" {
+		switch header[i] {
+		case "":
+		case "Host":
+			r.Host = header[i+1]
+		default:
 			r.Header.Set(header[i], header[i+1])
 		}
 	}
@@ -337,6 +341,29 @@ func TestManagerDiscards(t *testing.T) {
 	get(t, open+"?Cmd=STOP-APP&Range=NODE&JVMRoute=app-1")
 	if len(f.commands()) != 1 {
 		t.Error("without check_nonce a script is not obeyed")
+	}
+}
+
+// Without tokens the page is nobody's who comes by a name: it may be another site's, made
+// to resolve to our address.
+func TestManagerAskedByName(t *testing.T) {
+	f := newFarm(t)
+	url := f.open(t, nil)
+	port := url[strings.LastIndex(url, ":"):]
+	port = port[:strings.Index(port, "/")]
+	stop := "?nonce=" + nonce(t, url) + "&Cmd=STOP-APP&Range=NODE&JVMRoute=app-1"
+	for _, host := range []string{"evil.example" + port, "evil.example", "localhost.evil.example" + port} {
+		if a := get(t, url+stop, "Host", host, "Sec-Fetch-Site", "same-origin"); a.code != 421 || strings.Contains(a.body, "nonce=") {
+			t.Errorf("%s: %d", host, a.code)
+		}
+	}
+	if len(f.commands()) != 0 {
+		t.Errorf("obeyed: %v", f.commands())
+	}
+	for _, host := range []string{"localhost" + port, "127.0.0.1", "[::1]" + port, "10.0.0.1" + port} {
+		if a := get(t, url, "Host", host); a.code != 200 {
+			t.Errorf("%s: %d", host, a.code)
+		}
 	}
 }
 

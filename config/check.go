@@ -419,7 +419,7 @@ func hostOf(address string) string {
 
 func isWildcard(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "" || err == nil && ip.IsUnspecified()
+	return host == "" || err == nil && ip.Unmap().IsUnspecified()
 }
 
 // isLoopback knows addresses and localhost; any other name may be elsewhere.

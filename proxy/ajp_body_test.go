@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -264,4 +265,29 @@ func TestAJPOverHTTP2(t *testing.T) {
 		t.Errorf("%s %q, %v", resp.Status, got, err)
 	}
 	resp.Body.Close()
+}
+
+// An answer larger than the buffer ends the wait for a body as a small one does.
+func TestAJPLargeEarlyAnswerOverHTTP2(t *testing.T) {
+	r := runH2(t, nil)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	piece := strings.Repeat("z", 8000)
+	w := startAJP(t, func(c *ajpConn, _ *ajptest.Request) bool {
+		return c.say(ajptest.Ask(8186)) && c.say(ajptest.Head(200)) &&
+			c.say(slices.Repeat([]string{ajptest.Body(piece)}, 5)...) && c.say(ajptest.Over)
+	})
+	r.register("w1", w.worker, isAJP)
+	body, feed := io.Pipe()
+	defer feed.Close()
+	resp, err := client.Post("http://"+r.addr+"/", "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != strings.Repeat(piece, 5) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
 }

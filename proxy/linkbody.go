@@ -118,6 +118,16 @@ func (w *lookout) end() {
 	w.timer.Stop()
 }
 
+// lookMost is how much of an answer is kept for a client whose body is awaited.
+const lookMost = 1 << 20
+
+// stretch makes room where an answer fills it, whose end would not be seen.
+func (k *link) stretch() {
+	if k.n-k.at == len(k.in) && len(k.in) < lookMost {
+		k.in = append(k.in, make([]byte, len(k.in))...)
+	}
+}
+
 func (w *lookout) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,6 +135,7 @@ func (w *lookout) look() {
 		return
 	}
 	k, now := w.k, time.Now()
+	k.stretch()
 	k.look()
 	if k.lost != nil || k.stream.Ends(k.in[k.at:k.n]) || k.x.outOfTime(now, now, k.u.timeout) != nil {
 		k.x.down.interrupt()

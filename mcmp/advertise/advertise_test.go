@@ -129,15 +129,16 @@ func TestNew(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"good":      {func(*Config) {}, ""},
-		"wildcard":  {func(c *Config) { c.Address = "0.0.0.0:6666" }, "announce 0.0.0.0:6666: workers cannot reach a wildcard"},
-		"wildcard6": {func(c *Config) { c.Address = "[::]:6666" }, "announce [::]:6666: workers cannot reach a wildcard"},
-		"no host":   {func(c *Config) { c.Address = ":6666" }, "announce :6666: workers cannot reach a wildcard"},
-		"no port":   {func(c *Config) { c.Address = "10.0.0.5" }, `announce "10.0.0.5": no HOST:PORT`},
-		"no group":  {func(c *Config) { c.Group = netip.MustParseAddrPort("10.0.0.1:23364") }, "announce to 10.0.0.1:23364: no multicast group"},
-		"mapped":    {func(c *Config) { c.Group = netip.MustParseAddrPort("[::ffff:224.0.1.105]:23364") }, "announce to [::ffff:224.0.1.105]:23364: no multicast group"},
-		"no pause":  {func(c *Config) { c.Interval = 0 }, "announce every 0s: no interval"},
-		"key":       {func(c *Config) { c.Key, c.Keyed = []byte("schlüssel"), true }, "the key must be ASCII: workers replace what is not"},
+		"good":         {func(*Config) {}, ""},
+		"wildcard":     {func(c *Config) { c.Address = "0.0.0.0:6666" }, "announce 0.0.0.0:6666: workers cannot reach a wildcard"},
+		"wildcard6":    {func(c *Config) { c.Address = "[::]:6666" }, "announce [::]:6666: workers cannot reach a wildcard"},
+		"no host":      {func(c *Config) { c.Address = ":6666" }, "announce :6666: workers cannot reach a wildcard"},
+		"no port":      {func(c *Config) { c.Address = "10.0.0.5" }, `announce "10.0.0.5": no HOST:PORT`},
+		"no group":     {func(c *Config) { c.Group = netip.MustParseAddrPort("10.0.0.1:23364") }, "announce to 10.0.0.1:23364: no multicast group"},
+		"mapped":       {func(c *Config) { c.Group = netip.MustParseAddrPort("[::ffff:224.0.1.105]:23364") }, "announce to [::ffff:224.0.1.105]:23364: no multicast group"},
+		"no pause":     {func(c *Config) { c.Interval = 0 }, "announce every 0s: no interval"},
+		"key":          {func(c *Config) { c.Key, c.Keyed = []byte("schlüssel"), true }, "the key must be ASCII: workers replace what is not"},
+		"wildcard4in6": {func(c *Config) { c.Address = "[::ffff:0.0.0.0]:6666" }, "announce [::ffff:0.0.0.0]:6666: workers cannot reach a wildcard"},
 	} {
 		conf := good
 		c.change(&conf)

@@ -56,6 +56,7 @@ func New(c Config) (*Sender, error) {
 		return nil, fmt.Errorf("announce %q: no HOST:PORT", c.Address)
 	}
 	ip, err := netip.ParseAddr(host)
+	ip = ip.Unmap()
 	switch {
 	case host == "" || err == nil && ip.IsUnspecified():
 		return nil, fmt.Errorf("announce %s: workers cannot reach a wildcard", c.Address)
