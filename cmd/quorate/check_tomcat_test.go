@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -86,7 +87,7 @@ func (k *tomcats) crowd(more ...visit) *crowd {
 // else sends STATUS yet: a replica that counts one was found by the second.
 func (k *tomcats) discover(group, key string, interval time.Duration) {
 	stranger := startTomcat(k.t, k.classes, "stranger", []string{"other@" + group})
-	deaf := time.Now()
+	deaf, told := time.Now(), k.advertised()
 	w := startTomcat(k.t, k.classes, "w0", []string{key + "@" + group})
 	began := time.Now()
 	for i, r := range k.c.replicas {
@@ -105,7 +106,7 @@ func (k *tomcats) discover(group, key string, interval time.Duration) {
 	}
 	k.add("a session of the Tomcat found by advertising", "%s", oneSession(k.t, k.traffic, "/shop/session", 12))
 
-	k.never("stranger", deaf.Add(5*interval))
+	k.never("stranger", told+5)
 	k.t.Logf("figure: a Tomcat by advertising alone: all 3 replicas found, and route to it, %s after it listens (interval %s, status period %s); one with another key: not within %s",
 		took.Round(time.Millisecond), interval, statusPeriod, time.Since(deaf).Round(time.Millisecond))
 	for _, w := range []*tomcat{w, stranger} {
@@ -115,16 +116,31 @@ func (k *tomcats) discover(group, key string, interval time.Duration) {
 	}
 }
 
-// never watches until end that no replica knows route.
-func (k *tomcats) never(route string, end time.Time) {
+// never watches, until every replica has advertised itself so often, that none of them
+// knows route.
+func (k *tomcats) never(route string, often float64) {
 	k.t.Helper()
-	for ; time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	waitFor(k.t, patience, "the replicas to advertise themselves", func() error {
 		for i, r := range k.c.replicas {
 			if w := k.c.workerAt(i, route); w != nil {
 				k.t.Fatalf("%s knows %s: %+v", r.name, route, w)
 			}
 		}
+		if n := k.advertised(); n < often {
+			return fmt.Errorf("%v times, not %v", n, often)
+		}
+		return nil
+	})
+}
+
+// advertised is how often the replica that did so least has advertised itself.
+func (k *tomcats) advertised() float64 {
+	k.t.Helper()
+	least := math.Inf(1)
+	for i := range k.c.replicas {
+		least = min(least, k.c.metric(i, "quorate_advertisements_sent_total"))
 	}
+	return least
 }
 
 func (k *tomcats) register() {
