@@ -57,24 +57,12 @@ func run(t *testing.T, change func(*Config)) *Server {
 
 func ask(t *testing.T, method, url, token string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequest(method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var header []string
 	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+		header = []string{"Authorization", "Bearer " + token}
 	}
-	r.Close = true
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	a := do(t, method, url, header...)
+	return a.code, a.body
 }
 
 func TestEndpoints(t *testing.T) {
